@@ -1,0 +1,34 @@
+package node
+
+import "net/netip"
+
+// The networks of a cluster. GadgetNet is spoken on usb0, untagged; NFSNet on
+// usb0.10, by nodes that boot over USB.
+var (
+	GadgetNet = netip.MustParsePrefix("172.19.181.0/24")
+	NFSNet    = netip.MustParsePrefix("172.19.180.0/24")
+)
+
+// Addresses that belong to no node.
+var (
+	UnconfiguredAddr  = netip.MustParseAddr("172.19.181.253") // a node nobody has configured yet
+	ControllerAddr    = netip.MustParseAddr("172.19.181.254") // br0; the nodes' router
+	ControllerNFSAddr = netip.MustParseAddr("172.19.180.254") // brint
+)
+
+// FallbackDNS are the name servers of a node that no DHCP server told of others.
+var FallbackDNS = []netip.Addr{
+	netip.MustParseAddr("8.8.8.8"),
+	netip.MustParseAddr("208.67.222.222"),
+}
+
+// Interfaces of nodes and controllers. Bridge joins the nodes' links and, on a
+// bridging controller, eth0; InternalBridge joins the NFS VLANs.
+const (
+	GadgetLink     = "usb0"
+	NFSLink        = "usb0.10"
+	NFSVLAN        = 10
+	Bridge         = "br0"
+	InternalBridge = "brint"
+	Uplink         = "eth0"
+)

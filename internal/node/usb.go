@@ -1,0 +1,81 @@
+package node
+
+// What a node shows on USB. Controllers in the field know it by these.
+const (
+	VendorID        = 0x3171
+	Manufacturer    = "8086 Consultancy"
+	Product         = "ClusterCTRL"         // booted from its card
+	USBBootProduct  = "ClusterCTRL-usbboot" // booted over USB
+	FirstProductID  = 0x0020                // controllers accept products
+	LastProductID   = 0x0025                // from first to last
+	SerialInterface = 0x02                  // number of the serial port's control interface
+
+	// For udev rules: any of the products, and the numbers MinID to MaxID as a
+	// node's serial number.
+	ProductPattern = "002[0-5]"
+	SerialPattern  = "[1-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-2]"
+)
+
+// The rest of what a gadget's descriptors say, in the fields' terms. The class
+// is that of a device whose functions have several interfaces each.
+const (
+	GadgetName     = "ClusterCTRL" // of the gadget in the node's configfs
+	USBRelease     = 0x0200        // bcdUSB
+	DeviceRelease  = 0x0100        // bcdDevice
+	DeviceClass    = 0xef
+	DeviceSubClass = 0x02
+	DeviceProtocol = 0x01
+	Language       = 0x409 // of the strings: English
+	MaxPower       = 250   // mA
+)
+
+// MicrosoftSignature tells Windows that a device has a [MicrosoftDescriptor].
+const MicrosoftSignature = "MSFT100"
+
+// A MicrosoftDescriptor is what Windows finds a driver by. Windows asks for it
+// with the request VendorCode. The zero value is none.
+type MicrosoftDescriptor struct {
+	VendorCode      uint8
+	CompatibleID    string
+	SubCompatibleID string
+}
+
+// A Function is the network card that a gadget shows beside its serial port.
+type Function string
+
+// The functions a node can have. RNDIS is the default; Windows and newer
+// kernels drop it.
+const (
+	RNDIS Function = "rndis"
+	NCM   Function = "ncm"
+	ECM   Function = "ecm"
+)
+
+// Functions are all functions that a node can have, the default first.
+var Functions = []Function{RNDIS, NCM, ECM}
+
+// ProductID is the USB product of a gadget with the function and a serial
+// port; zero if f is none of ours.
+func (f Function) ProductID() uint16 {
+	switch f {
+	case RNDIS:
+		return 0x0020
+	case NCM:
+		return 0x0021
+	case ECM:
+		return 0x0022
+	}
+	return 0
+}
+
+// Microsoft is the descriptor for Windows of a gadget with the function. There
+// is none for ECM, which Windows has no driver of.
+func (f Function) Microsoft() MicrosoftDescriptor {
+	switch f {
+	case RNDIS:
+		return MicrosoftDescriptor{0xcd, "RNDIS", "5162001"}
+	case NCM:
+		return MicrosoftDescriptor{0xbc, "WINNCM", ""}
+	}
+	return MicrosoftDescriptor{}
+}
