@@ -1,0 +1,134 @@
+package fat
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"os"
+	"slices"
+	"testing"
+)
+
+// TestUntouched proves that nothing is written before Close, and nothing by it
+// if nothing was changed.
+func TestUntouched(t *testing.T) {
+	image := formats[0].make(t)
+	populate(t, image)
+	old := readImage(t, image)
+	fsys := open(t, image)
+	if err := errors.Join(fsys.WriteFile("a", make([]byte, 9999), 0o755), fsys.Mkdir("b", 0o755), fsys.Remove("cmdline.txt")); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, image, func(*FS) error { return nil })
+	if !bytes.Equal(readImage(t, image), old) {
+		t.Error("the image has changed")
+	}
+}
+
+// TestSummary proves that the information sector tells what fsck.fat checks and
+// what it does not.
+func TestSummary(t *testing.T) {
+	image := formats[11].make(t)
+	fsys := edit(t, image, func(fsys *FS) error { return fsys.WriteFile("a", make([]byte, 1000), 0o755) })
+	first := fsys.root.find("a").cluster(fsys.table.geometry)
+	if got, want := fsys.summary.Next, first+1; got != want || int(fsys.summary.Free) != fsys.Info().FreeClusters {
+		t.Errorf("allocated last: got cluster %d, want %d", got, want)
+	}
+}
+
+// TestReservedBits proves that the upper four bits of FAT32's entries survive
+// when a cluster is allocated and freed.
+func TestReservedBits(t *testing.T) {
+	const entry = table32 + 4*20
+	image := smallImage(t, 32).patched(at(entry+3, "\xf0"))
+	for _, do := range []struct {
+		edit func(fsys *FS) error
+		want uint32
+	}{
+		{func(fsys *FS) error { return fsys.WriteFile("a", make([]byte, 20*sector), 0o755) }, 0xf0000000 | 21},
+		{func(fsys *FS) error { return fsys.Remove("a") }, 0xf0000000},
+	} {
+		fsys, err := Open(image, int64(len(image)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(do.edit(fsys), fsys.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if got := binary.LittleEndian.Uint32(image[entry:]); got != do.want {
+			t.Errorf("the entry is %#x, want %#x", got, do.want)
+		}
+	}
+}
+
+// TestMirrors proves that both FATs are written, or the active one alone.
+func TestMirrors(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		flags byte
+		want  [2]bool // which FATs change
+	}{{"mirrored", 0, [2]bool{true, true}}, {"second", 0x81, [2]bool{false, true}}, {"first", 0x80, [2]bool{true, false}}} {
+		t.Run(tt.name, func(t *testing.T) {
+			image := formats[11].make(t)
+			file, err := os.OpenFile(image, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			if _, err := file.WriteAt([]byte{tt.flags}, 40); err != nil {
+				t.Fatal(err)
+			}
+			old, fsys := readImage(t, image), open(t, image)
+			if err := errors.Join(fsys.WriteFile("a", []byte("a"), 0o755), fsys.Close()); err != nil {
+				t.Fatal(err)
+			}
+			g, now := fsys.table.geometry, readImage(t, image)
+			for i, want := range tt.want {
+				from, to := g.fatStart+int64(i)*g.fatSize, g.fatStart+int64(i+1)*g.fatSize
+				if got := !bytes.Equal(old[from:to], now[from:to]); got != want {
+					t.Errorf("FAT %d has changed: %v, want %v", i+1, got, want)
+				}
+			}
+			if got := tree(t, open(t, image))["a"].content; got != "a" {
+				t.Errorf("got %q, want a", got)
+			}
+		})
+	}
+}
+
+// TestOrder proves that nothing is written before what it leads to.
+func TestOrder(t *testing.T) {
+	image := formats[11].make(t)
+	populate(t, image)
+	fsys := open(t, image)
+	recorder := &recorder{Device: fsys.dev}
+	fsys.dev = recorder
+	err := errors.Join(fsys.Mkdir("a", 0o755), fsys.Mkdir("a/b", 0o755), fsys.WriteFile("a/b/c", []byte("c"), 0o755), fsys.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	where := func(name string) int {
+		extents, err := fsys.Extents(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Index(recorder.offsets, extents[0].Offset)
+	}
+	g := fsys.table.geometry
+	fat := slices.IndexFunc(recorder.offsets, func(off int64) bool { return off >= g.fatStart && off < g.dataStart })
+	order := []int{where("a/b/c"), fat, where("a/b"), where("a"), where(".")}
+	if order[0] < 0 || !slices.IsSorted(order) {
+		t.Errorf("content, FAT, a/b, a and the root are writes number %v", order)
+	}
+}
+
+// A recorder notes where it was written.
+type recorder struct {
+	Device
+	offsets []int64
+}
+
+func (r *recorder) WriteAt(p []byte, off int64) (int, error) {
+	r.offsets = append(r.offsets, off)
+	return r.Device.WriteAt(p, off)
+}

@@ -1,0 +1,40 @@
+package fat
+
+// An Info describes a file system.
+type Info struct {
+	Type         string `json:"type"`  // "FAT16" or "FAT32"
+	Label        string `json:"label"` // empty if there is none
+	VolumeID     uint32 `json:"volume_id"`
+	SectorSize   int    `json:"sector_size"`  // in bytes
+	ClusterSize  int    `json:"cluster_size"` // in bytes
+	Clusters     int    `json:"clusters"`
+	FreeClusters int    `json:"free_clusters"`
+	Dirty        bool   `json:"dirty"` // was not unmounted, or has I/O errors
+}
+
+// noName is what mkfs writes into the boot sector if there is no label.
+const noName = "NO NAME"
+
+// Info describes the file system as it is now.
+func (fsys *FS) Info() Info {
+	t := fsys.table
+	i := Info{
+		Type:         "FAT16",
+		Label:        fsys.root.label,
+		SectorSize:   t.sectorSize,
+		ClusterSize:  t.clusterSize,
+		Clusters:     int(t.clusters),
+		FreeClusters: int(t.free),
+		Dirty:        fsys.boot.State&stateDirty != 0 || !t.clean(),
+	}
+	if t.fat32 {
+		i.Type = "FAT32"
+	}
+	if fsys.boot.Signature == tailSignature {
+		i.VolumeID = fsys.boot.VolumeID
+		if label := shortLabel(fsys.boot.Label); i.Label == "" && label != noName {
+			i.Label = label
+		}
+	}
+	return i
+}
