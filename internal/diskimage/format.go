@@ -1,0 +1,92 @@
+package diskimage
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// ErrDamaged is wrapped by every error that says an input cannot be decoded.
+var ErrDamaged = errors.New("file is truncated or damaged; download it again")
+
+// maxWindow bounds the memory that a zstd file can ask for. It is the bound of
+// the zstd program.
+const maxWindow = 128 << 20
+
+// A format is a way in which images are packed.
+type format struct {
+	name  string
+	ext   string // of file names
+	magic string // the first bytes; none for raw images
+	// open unpacks a stream; nil where that takes the whole file.
+	open func(io.Reader) (io.ReadCloser, error)
+}
+
+var formats = []format{
+	{"xz", ".xz", "\xfd7zXZ\x00", openXZ},
+	{"gzip", ".gz", "\x1f\x8b", openGzip},
+	{"zstd", ".zst", "\x28\xb5\x2f\xfd", openZstd},
+	{"zip", ".zip", "PK\x03\x04", nil},
+}
+
+var raw = format{name: "raw", ext: ".img", open: func(r io.Reader) (io.ReadCloser, error) {
+	return io.NopCloser(r), nil
+}}
+
+// unsupported are packings that users have at hand and we do not read.
+var unsupported = []format{
+	{name: "bzip2", magic: "BZh"},
+	{name: "7-Zip", magic: "7z\xbc\xaf\x27\x1c"},
+	{name: "RAR", magic: "Rar!\x1a\x07"},
+	{name: "lz4", magic: "\x04\x22\x4d\x18"},
+	{name: "lzip", magic: "LZIP"},
+	{name: "qcow2", magic: "QFI\xfb"},
+	{name: "zip (empty)", magic: "PK\x05\x06"},
+}
+
+// detect tells the format by the first bytes of a file. The name counts only
+// where the bytes tell nothing: a web page saved as .img.xz is no raw image.
+func detect(name string, head []byte) (format, error) {
+	has := func(f format) bool { return bytes.HasPrefix(head, []byte(f.magic)) }
+	for _, f := range formats {
+		if has(f) {
+			return f, nil
+		}
+	}
+	for _, f := range unsupported {
+		if has(f) {
+			return format{}, fmt.Errorf("%s: is %s; want .img, .img.xz, .img.gz, .img.zst or .zip", name, f.name)
+		}
+	}
+	for _, f := range formats {
+		if strings.EqualFold(filepath.Ext(name), f.ext) {
+			return format{}, fmt.Errorf("%s: not %s, begins with %q: %w", name, f.name, head[:min(len(head), 8)], ErrDamaged)
+		}
+	}
+	return raw, nil
+}
+
+func openGzip(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }
+
+func openZstd(r io.Reader) (io.ReadCloser, error) {
+	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+	if err != nil {
+		return nil, err
+	}
+	return z.IOReadCloser(), nil
+}
+
+// zstdSize returns the size that the header of a zstd file announces, or 0.
+func zstdSize(head []byte) int64 {
+	var h zstd.Header
+	if h.Decode(head) != nil || !h.HasFCS || h.FrameContentSize > maxSize {
+		return 0
+	}
+	return int64(h.FrameContentSize)
+}
