@@ -1,0 +1,7 @@
+//go:build !payload
+
+package payload
+
+import "embed"
+
+var programs embed.FS

@@ -1,0 +1,3 @@
+Cluster controller \n on \l
+br0: \4{br0} \6{br0}
+

@@ -1,0 +1,124 @@
+package recipe
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"clusterctrl/internal/edit"
+	"clusterctrl/internal/node"
+	"clusterctrl/internal/rootfs"
+)
+
+// Files of the network programs that are ours or hold a block of ours.
+const (
+	fragment     = "etc/network/interfaces.d/clusterctrl"
+	dhclientConf = "etc/dhcp/dhclient.conf"
+	dhcpcdConf   = "etc/dhcpcd.conf"
+)
+
+// bridges returns what makes a controller's bridges.
+func (s System) bridges(role node.Role) []edit.Edit {
+	switch s.Network {
+	case rootfs.NetworkManager:
+		return controllerProfiles(role)
+	case rootfs.IfUpDown:
+		return []edit.Edit{edit.WriteFile{Name: fragment, Data: s.file("usr/share/clusterctrl/interfaces.bookworm." + role.String()), Perm: 0o644}}
+	}
+	return []edit.Edit{
+		edit.WriteFile{Name: fragment, Data: s.file("usr/share/clusterctrl/interfaces." + role.String()), Perm: 0o644},
+		edit.Block{Name: dhcpcdConf, Text: dhcpcdBlock(role, node.UnconfiguredAddr)},
+	}
+}
+
+// noBridges takes away what bridges made.
+func (s System) noBridges() []edit.Edit {
+	if s.Network == rootfs.NetworkManager {
+		return removeProfiles(bridgeProfiles...)
+	}
+	return []edit.Edit{edit.Remove{Name: fragment}}
+}
+
+// gadgetLink returns what brings up usb0: DHCP, with addr beside it, or in its
+// place where no server answers.
+func (s System) gadgetLink(role node.Role, addr netip.Addr) []edit.Edit {
+	switch s.Network {
+	case rootfs.NetworkManager:
+		return []edit.Edit{gadgetProfile(addr)}
+	case rootfs.DHCPCD:
+		return []edit.Edit{edit.Block{Name: dhcpcdConf, Text: dhcpcdBlock(role, addr)}}
+	}
+	edits := []edit.Edit{edit.Block{Name: dhclientConf, Text: dhclientBlock(addr)}}
+	if !role.IsController() {
+		edits = append(edits, edit.WriteFile{Name: fragment, Data: s.file("usr/share/clusterctrl/interfaces.bookworm.p"), Perm: 0o644})
+	}
+	return edits
+}
+
+// noGadget puts usb0 back to what it was on the image.
+func (s System) noGadget() []edit.Edit {
+	switch s.Network {
+	case rootfs.NetworkManager:
+		return removeProfiles(gadgetProfileName)
+	case rootfs.IfUpDown:
+		return []edit.Edit{edit.Block{Name: dhclientConf, Text: dhclientBlock(node.UnconfiguredAddr)}}
+	}
+	return nil // bridges wrote the whole block
+}
+
+// dhclientBlock holds leases that dhclient takes when no server answers within
+// ten seconds (dhclient.conf(5), dhclient.leases(5)).
+func dhclientBlock(addr netip.Addr) string {
+	return fmt.Sprintf(`timeout 10;
+initial-interval 2;
+lease {
+  interface "%s";
+  fixed-address %s; # ClusterCTRL Px
+  option subnet-mask 255.255.255.0;
+  option routers %s;
+  option domain-name-servers %s;
+  renew never;
+  rebind never;
+  expire never;
+}
+lease {
+  interface "%s";
+  fixed-address %s;
+  option subnet-mask 255.255.255.0;
+  renew never;
+  rebind never;
+  expire never;
+}
+`, node.GadgetLink, addr, node.ControllerAddr, node.FallbackDNS[0], node.Bridge, node.ControllerAddr)
+}
+
+// dhcpcdBlock holds profiles that dhcpcd falls back to (dhcpcd.conf(5)). The
+// ports of bridges have no address of their own; eth0 is one on a bridging
+// controller.
+func dhcpcdBlock(role node.Role, addr netip.Addr) string {
+	deny := []string{node.LinkPrefix + "*", node.USBBootLinkPrefix + "*", node.USBBootLinkPrefix + "*." + fmt.Sprint(node.NFSVLAN), node.InternalBridge}
+	if role == node.CBridge {
+		deny = append(deny, node.Uplink)
+	}
+	if role == node.CNAT {
+		deny = append(deny, node.Bridge)
+	}
+	deny = append(deny, node.NFSLink)
+	return fmt.Sprintf(`reboot 15
+denyinterfaces %[1]s
+
+profile clusterctrl_fallback_%[2]s
+static ip_address=%[3]s/24 #ClusterCTRL
+static routers=%[4]s
+static domain_name_servers=%[5]s %[6]s
+
+profile clusterctrl_fallback_%[7]s
+static ip_address=%[4]s/24
+
+interface %[2]s
+fallback clusterctrl_fallback_%[2]s
+
+interface %[7]s
+fallback clusterctrl_fallback_%[7]s
+`, strings.Join(deny, " "), node.GadgetLink, addr, node.ControllerAddr, node.FallbackDNS[0], node.FallbackDNS[1], node.Bridge)
+}

@@ -1,0 +1,177 @@
+package recipe
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"strings"
+
+	"clusterctrl/internal/edit"
+	"clusterctrl/internal/node"
+	"clusterctrl/internal/rootfs"
+)
+
+// defaultUser is the first user of an image whose owner names no other.
+const defaultUser = "pi"
+
+// settings returns the edits that carry out what the user chose.
+func (s System) settings() []edit.Edit {
+	var edits []edit.Edit
+	if s.PasswordHash != "" {
+		edits = append(edits, s.firstUser())
+	}
+	if s.SSH {
+		edits = append(edits, edit.WriteFile{Name: path.Join(s.BootDir, "ssh")})
+	}
+	if len(s.AuthorizedKeys) > 0 {
+		edits = append(edits,
+			edit.WriteFile{
+				Name: "etc/ssh/authorized_keys.d/" + s.user(),
+				Data: strings.Join(s.AuthorizedKeys, "\n") + "\n",
+				Perm: 0o644,
+			},
+			edit.Line{
+				Name:   sshdConfig(s.Release),
+				Prefix: "AuthorizedKeysFile",
+				Text:   "AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/authorized_keys.d/%u",
+			})
+	}
+	if s.SerialAutologin {
+		edits = append(edits, edit.WriteFile{
+			Name: "etc/systemd/system/" + consoleUnit + ".d/autologin.conf",
+			Data: fmt.Sprintf("[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin %s --keep-baud 115200,57600,38400,9600 %%I $TERM\n", s.user()),
+			Perm: 0o644,
+		})
+	}
+	if s.WifiCountry != "" {
+		edits = append(edits, wifiCountry{s.BootDir, s.WifiCountry})
+	}
+	return edits
+}
+
+func (s System) user() string {
+	if s.User == "" {
+		return defaultUser
+	}
+	return s.User
+}
+
+// sshdConfig is where to set an option of the SSH server. Buster's reads no
+// other file than the one.
+func sshdConfig(release string) string {
+	if release == "buster" {
+		return "etc/ssh/sshd_config"
+	}
+	return "etc/ssh/sshd_config.d/clusterctrl.conf"
+}
+
+// firstUser makes the first user, in the way that the release knows.
+func (s System) firstUser() edit.Edit {
+	switch {
+	case s.CloudInit:
+		return cloudUser{path.Join(s.BootDir, "user-data"), s.user(), s.PasswordHash}
+	case s.Release == "buster":
+		return shadowPassword{s.user(), s.PasswordHash}
+	}
+	return edit.WriteFile{Name: path.Join(s.BootDir, "userconf.txt"), Data: s.user() + ":" + s.PasswordHash + "\n"}
+}
+
+// shadowPassword sets the password of a user whom the vendor made.
+type shadowPassword struct{ user, hash string }
+
+func (p shadowPassword) String() string { return "set the password of " + p.user }
+
+func (p shadowPassword) Apply(tree rootfs.Tree) error {
+	text, err := fs.ReadFile(tree, "etc/shadow")
+	if err != nil {
+		return err
+	}
+	var lines []string
+	found := false
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Split(line, ":")
+		if fields[0] == p.user && len(fields) > 2 {
+			found = true
+			fields[1] = p.hash
+		}
+		lines = append(lines, strings.Join(fields, ":"))
+	}
+	if !found {
+		return fmt.Errorf("etc/shadow has no user %q: this release comes with one user, %s", p.user, defaultUser)
+	}
+	return edit.WriteFile{Name: "etc/shadow", Data: strings.Join(lines, "")}.Apply(tree)
+}
+
+// createSettings makes the settings file where there is none, from the template
+// that the image was built with.
+type createSettings struct{}
+
+const settingsTemplate = "usr/share/clusterctrl/default-clusterctrl"
+
+func (createSettings) String() string { return "create " + inTree(node.SettingsFile) }
+
+func (createSettings) Apply(tree rootfs.Tree) error {
+	name := inTree(node.SettingsFile)
+	if _, err := tree.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	template, err := fs.ReadFile(tree, settingsTemplate)
+	if err != nil {
+		return err
+	}
+	return edit.WriteFile{Name: name, Data: string(template), Perm: 0o644}.Apply(tree)
+}
+
+// wifiCountry tells the kernel by which country's rules it may use the air.
+type wifiCountry struct{ bootDir, country string }
+
+func (w wifiCountry) String() string { return "set the Wi-Fi country " + w.country }
+
+func (w wifiCountry) Apply(tree rootfs.Tree) error {
+	const key = "cfg80211.ieee80211_regdom="
+	name := path.Join(w.bootDir, "cmdline.txt")
+	words, text, err := readCommandLine(tree, name)
+	if err != nil {
+		return err
+	}
+	var kept edit.CommandLine
+	for _, word := range words {
+		if !strings.HasPrefix(word, key) {
+			kept = append(kept, word)
+		}
+	}
+	return writeCommandLine(tree, name, text, append(kept, key+w.country).String())
+}
+
+var (
+	userName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`) // as adduser(8) takes
+	country  = regexp.MustCompile(`^[A-Z]{2}$`)
+	keyLine  = regexp.MustCompile(`^(ssh-|ecdsa-|sk-)[^\s]+ [A-Za-z0-9+/]+=*( .*)?$`)
+)
+
+// Check refuses settings that would make an image that does not work.
+func (s Settings) Check() error {
+	if s.User != "" && !userName.MatchString(s.User) {
+		return fmt.Errorf("user %q: want a lower-case letter, then up to 31 of a-z, 0-9, - and _", s.User)
+	}
+	if s.User == "root" {
+		return errors.New("user \"root\" exists already: want another name")
+	}
+	if s.User != "" && s.PasswordHash == "" {
+		return fmt.Errorf("user %q has no password: give one, or leave the user out", s.User)
+	}
+	if s.WifiCountry != "" && !country.MatchString(s.WifiCountry) {
+		return fmt.Errorf("Wi-Fi country %q: want two capital letters, such as DE", s.WifiCountry)
+	}
+	if s.Function.ProductID() == 0 {
+		return fmt.Errorf("gadget function %q: want rndis, ncm or ecm", s.Function)
+	}
+	for _, key := range s.AuthorizedKeys {
+		if !keyLine.MatchString(key) {
+			return fmt.Errorf("authorized key %.40q: want a line such as \"ssh-ed25519 AAAA... name\"", key)
+		}
+	}
+	return nil
+}

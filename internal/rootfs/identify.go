@@ -1,0 +1,249 @@
+package rootfs
+
+import (
+	"bufio"
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// An OS is what kind of Raspberry Pi OS a tree holds.
+type OS struct {
+	Release   string  `json:"release"` // codename, such as "bookworm"
+	Arch      Arch    `json:"arch"`
+	Flavour   Flavour `json:"flavour"`
+	BootDir   string  `json:"boot"`    // where the boot partition is mounted, such as "boot/firmware"
+	Network   Network `json:"network"` // what configures the network
+	CloudInit bool    `json:"cloud_init"`
+
+	// Built is the day on which the vendor made the image, zero if it does not
+	// say.
+	Built time.Time `json:"-"`
+}
+
+// Arch is an architecture as Debian calls it.
+type Arch string
+
+// The architectures of Raspberry Pi OS.
+const (
+	ARMHF Arch = "armhf"
+	ARM64 Arch = "arm64"
+)
+
+// MaxCommandLine is the longest command line, in bytes, that the kernel takes
+// (COMMAND_LINE_SIZE less the final zero).
+func (a Arch) MaxCommandLine() int {
+	if a == ARM64 {
+		return 2047
+	}
+	return 1023
+}
+
+// A Flavour is how much software an image comes with.
+type Flavour string
+
+// The flavours of Raspberry Pi OS.
+const (
+	Lite     Flavour = "lite"
+	Standard Flavour = "standard"
+	Full     Flavour = "full"
+)
+
+// A Network is a program that configures network interfaces.
+type Network string
+
+// The network programs of Raspberry Pi OS: dhcpcd up to Bullseye,
+// NetworkManager since, ifupdown with dhclient where it was added.
+const (
+	DHCPCD         Network = "dhcpcd"
+	IfUpDown       Network = "ifupdown"
+	NetworkManager Network = "networkmanager"
+)
+
+// releases are the codenames we know, with the version of Debian.
+var releases = map[string]string{
+	"10": "buster", "11": "bullseye", "12": "bookworm", "13": "trixie",
+}
+
+// Identify finds out what a tree holds by looking inside. It refuses what is
+// not Raspberry Pi OS, or Debian laid out like it, of a release it knows.
+func Identify(tree fs.ReadLinkFS) (OS, error) {
+	var (
+		system OS
+		err    error
+	)
+	if system.Release, err = release(tree); err != nil {
+		return OS{}, err
+	}
+	if system.BootDir, err = BootDir(tree); err != nil {
+		return OS{}, err
+	}
+	if system.Arch, err = arch(tree); err != nil {
+		return OS{}, err
+	}
+	if system.Network, err = network(tree); err != nil {
+		return OS{}, err
+	}
+	system.Flavour, system.Built = origin(tree)
+	system.CloudInit = exists(tree, "usr/bin/cloud-init")
+	return system, nil
+}
+
+func exists(tree fs.FS, name string) bool {
+	_, err := fs.Stat(tree, name)
+	return err == nil
+}
+
+// release reads os-release(5). /etc/os-release is a link to the file in /usr.
+func release(tree fs.FS) (string, error) {
+	text, err := fs.ReadFile(tree, "etc/os-release")
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", errors.New("no etc/os-release in the root partition: want a Raspberry Pi OS image")
+	}
+	if err != nil {
+		return "", err
+	}
+	values := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		values[key] = strings.Trim(value, `"'`)
+	}
+	if id := values["ID"]; id != "raspbian" && id != "debian" {
+		return "", fmt.Errorf("etc/os-release: the system is %q: want raspbian or debian", id)
+	}
+	name, ok := releases[values["VERSION_ID"]]
+	if !ok {
+		return "", fmt.Errorf("etc/os-release: version %q %s: want 10 to 13, Buster to Trixie", values["VERSION_ID"], values["VERSION_CODENAME"])
+	}
+	return name, nil
+}
+
+// arch asks the header of a program that every Debian system has. The 64-bit
+// kernel of 32-bit images makes uname no guide.
+func arch(tree fs.FS) (Arch, error) {
+	const program = "bin/sh"
+	head, err := readHead(tree, program, 64)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("no %s in the root partition: want a Raspberry Pi OS image", program)
+	}
+	if err != nil {
+		return "", err
+	}
+	machine := elf.EM_NONE
+	if bytes.HasPrefix(head, []byte(elf.ELFMAG)) && len(head) >= 20 {
+		machine = elf.Machine(head[18]) | elf.Machine(head[19])<<8
+	}
+	switch machine {
+	case elf.EM_ARM:
+		return ARMHF, nil
+	case elf.EM_AARCH64:
+		return ARM64, nil
+	}
+	return "", fmt.Errorf("%s is built for %v: want a system for ARM or AArch64", program, machine)
+}
+
+func readHead(tree fs.FS, name string, n int64) ([]byte, error) {
+	f, err := tree.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, n))
+}
+
+// network returns the program that will configure the network at boot: an
+// enabled one, and NetworkManager before dhcpcd before ifupdown, as each of
+// these took over from the next.
+func network(tree fs.ReadLinkFS) (Network, error) {
+	for _, n := range []Network{NetworkManager, DHCPCD, IfUpDown} {
+		if HasNetwork(tree, n) && networks[n].enabled(tree) {
+			return n, nil
+		}
+	}
+	return "", errors.New("no network program that we know is enabled: want NetworkManager, dhcpcd, or ifupdown with dhclient")
+}
+
+// A networkProgram is how to tell that a program is there: it has its files,
+// and the unit that starts it is enabled.
+type networkProgram struct {
+	files []string
+	unit  string // empty where the files tell
+}
+
+var networks = map[Network]networkProgram{
+	NetworkManager: {[]string{"usr/sbin/NetworkManager"}, "NetworkManager.service"},
+	DHCPCD:         {[]string{"etc/dhcpcd.conf"}, "dhcpcd.service"},
+	IfUpDown:       {[]string{"etc/dhcp/dhclient.conf", "etc/network/interfaces"}, ""},
+}
+
+func (p networkProgram) enabled(tree fs.ReadLinkFS) bool {
+	if p.unit == "" {
+		return true
+	}
+	_, err := tree.Lstat(path.Join("etc/systemd/system/multi-user.target.wants", p.unit))
+	return err == nil
+}
+
+// HasNetwork reports whether a network program is installed.
+func HasNetwork(tree fs.FS, n Network) bool {
+	program, known := networks[n]
+	for _, file := range program.files {
+		if !exists(tree, file) {
+			return false
+		}
+	}
+	return known
+}
+
+var (
+	referenceDate = regexp.MustCompile(`reference (\d{4}-\d\d-\d\d)`)
+	buildStage    = regexp.MustCompile(`, stage(\d)`)
+)
+
+// origin reads flavour and date from /etc/rpi-issue, the note that Raspberry
+// Pi's image builder leaves: stage 2 is lite, 4 standard, 5 full. Without it
+// the installed packages tell the flavour.
+func origin(tree fs.FS) (Flavour, time.Time) {
+	note, _ := fs.ReadFile(tree, "etc/rpi-issue")
+	var built time.Time
+	if m := referenceDate.FindSubmatch(note); m != nil {
+		built, _ = time.Parse(time.DateOnly, string(m[1]))
+	}
+	if m := buildStage.FindSubmatch(note); m != nil {
+		switch string(m[1]) {
+		case "2":
+			return Lite, built
+		case "4":
+			return Standard, built
+		case "5":
+			return Full, built
+		}
+	}
+	return flavourByPackages(tree), built
+}
+
+func flavourByPackages(tree fs.FS) Flavour {
+	status, err := tree.Open("var/lib/dpkg/status")
+	if err != nil {
+		return Lite
+	}
+	defer status.Close()
+	flavour := Lite
+	lines := bufio.NewScanner(status)
+	for lines.Scan() {
+		switch lines.Text() {
+		case "Package: libreoffice", "Package: libreoffice-core", "Package: mathematica-init":
+			return Full
+		case "Package: lightdm", "Package: raspberrypi-ui-mods":
+			flavour = Standard
+		}
+	}
+	return flavour
+}

@@ -1,0 +1,109 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+)
+
+// maxLinks is how many symbolic links a name may lead through, as in the
+// kernel (path_resolution(7)).
+const maxLinks = 40
+
+var (
+	errLoop   = errors.New("too many symbolic links")
+	errNotDir = errors.New("not a directory")
+	errIsDir  = errors.New("is a directory")
+)
+
+// A linkReader is what resolve needs to know of a tree. Its methods are given
+// names that lead through no symbolic link.
+type linkReader interface {
+	Lstat(name string) (fs.FileInfo, error)
+	ReadLink(name string) (string, error)
+}
+
+// resolve returns the name that name leads to, free of symbolic links in all
+// but, unless follow is set, its last element. What does not exist resolves to
+// itself, so that it can be created.
+func resolve(t linkReader, op, name string, follow bool) (string, error) {
+	if !fs.ValidPath(name) {
+		return "", &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
+	}
+	at, rest, links := ".", name, 0
+	for rest != "" && rest != "." {
+		var elem string
+		elem, rest, _ = strings.Cut(rest, "/")
+		if elem == "" || elem == "." {
+			continue
+		}
+		if elem == ".." {
+			at = path.Dir(at)
+			continue
+		}
+		next := path.Join(at, elem)
+		last := strings.Trim(rest, "/.") == ""
+		if last && !follow {
+			at = next
+			continue
+		}
+		info, err := t.Lstat(next)
+		if err != nil && !(last && errors.Is(err, fs.ErrNotExist)) {
+			return "", err
+		}
+		if err != nil || info.Mode().Type() != fs.ModeSymlink {
+			if !last && !info.IsDir() {
+				return "", &fs.PathError{Op: op, Path: name, Err: errNotDir}
+			}
+			at = next
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", &fs.PathError{Op: op, Path: name, Err: errLoop}
+		}
+		target, err := t.ReadLink(next)
+		if err != nil {
+			return "", err
+		}
+		if path.IsAbs(target) {
+			at = "."
+		}
+		rest = strings.TrimLeft(target, "/") + "/" + rest
+	}
+	return at, nil
+}
+
+// BootDir returns the name of the directory that the boot partition of a tree
+// is mounted at: boot/firmware from Bookworm on, boot before. fstab(5) says so;
+// in the root of a Pi that boots over USB, where it does not, the files there.
+func BootDir(tree fs.FS) (string, error) {
+	text, err := fs.ReadFile(tree, fstab)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if dir, ok := bootMount(string(text)); ok {
+		return dir, nil
+	}
+	for _, dir := range []string{"boot/firmware", "boot"} {
+		if _, err := fs.Stat(tree, path.Join(dir, "cmdline.txt")); err == nil {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("%s mounts nothing at /boot or /boot/firmware: want a Raspberry Pi OS image", fstab)
+}
+
+const fstab = "etc/fstab"
+
+// bootMount returns where the text of an fstab mounts a FAT file system as boot
+// partition.
+func bootMount(text string) (dir string, ok bool) {
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) >= 3 && (fields[1] == "/boot" || fields[1] == "/boot/firmware") && fields[2] == "vfat" {
+			return strings.TrimPrefix(fields[1], "/"), true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,2 @@
+# Read by login shells.
+[ -z "$BASH" ] || . "$HOME/.bashrc"

@@ -1,0 +1,31 @@
+package settings
+
+import (
+	"crypto/sha512"
+
+	"github.com/go-crypt/x/crypt"
+)
+
+// Hash returns what crypt(5) keeps of the password, PasswordHash as it is or
+// Password hashed with SHA-512; "" for none.
+//
+// The salt follows from user and password, so that the same settings give the
+// same image. It is a hash of the same cost itself: to try a password against
+// it takes as long as against the hash.
+func (s Settings) Hash() string {
+	if s.Password == "" {
+		return s.PasswordHash
+	}
+	salt := sha512Crypt(s.Password, "clusterctrl"+s.User)[:saltSize]
+	return "$6$" + salt + "$" + sha512Crypt(s.Password, salt)
+}
+
+const (
+	saltSize = 16   // bytes, the most that the method takes
+	rounds   = 5000 // the method's default, which the hash need not name
+)
+
+func sha512Crypt(password, salt string) string {
+	salt = salt[:min(len(salt), saltSize)]
+	return string(crypt.KeySHACrypt(sha512.New, []byte(password), []byte(salt), rounds))
+}
