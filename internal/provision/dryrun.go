@@ -1,0 +1,100 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"clusterctrl/internal/diskimage"
+	"clusterctrl/internal/edit"
+	"clusterctrl/internal/node"
+	"clusterctrl/internal/recipe"
+	"clusterctrl/internal/rootfs"
+)
+
+// Show prints, as unified diffs, what Build would change of the base to make
+// the controller's image, and of that to make each other. It writes no output.
+func Show(ctx context.Context, o Options, w io.Writer) error {
+	in, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return withDisk(ctx, in, o.Progress, func(disk *os.File, size int64) error {
+		image, err := rootfs.OpenImage(disk, size)
+		if err == nil {
+			err = o.show(image, guessName(o.imageName(in)), w)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", o.imageName(in), err)
+		}
+		return nil
+	})
+}
+
+func (o Options) show(image *rootfs.Image, guess name, w io.Writer) error {
+	system, plan, err := o.plan(image)
+	if err != nil {
+		return err
+	}
+	prefix := guess.corrected(system.OS, image.Root.Time()).prefix(o.Settings.Revision)
+	fmt.Fprintf(w, "# %s: changes to the base\n", prefix+suffix(node.CBridge))
+	if err := plan.WriteDiff(w); err != nil {
+		return err
+	}
+	if err := plan.Apply(image); err != nil { // in memory: the image is never closed
+		return err
+	}
+	line, err := readCommandLine(image)
+	if err != nil {
+		return err
+	}
+	for _, role := range roles(o.Settings.NAT, o.Settings.Nodes(system.Flavour))[1:] {
+		text, err := recipe.Rebrand(line.text, role)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "# %s: changes to the controller's image\n", prefix+suffix(role))
+		change := rootfs.Change{Name: image.CommandLine(), Old: &rootfs.File{Data: []byte(line.text)}, New: &rootfs.File{Data: []byte(text)}}
+		if err := (edit.Plan{change}).WriteDiff(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withDisk calls use with the raw image of an input: the file itself, or a
+// temporary one that is gone afterwards.
+func withDisk(ctx context.Context, in *diskimage.Input, progress Progress, use func(*os.File, int64) error) (err error) {
+	if raw := in.Raw(); raw != nil {
+		if err := in.Check(ctx); err != nil {
+			return err
+		}
+		info, err := raw.Stat()
+		if err != nil {
+			return err
+		}
+		return use(raw, info.Size())
+	}
+	disk, err := os.CreateTemp("", "clusterctrl-*.img")
+	if err != nil {
+		return err
+	}
+	// Where a file in use can be removed, it is: whatever ends this run, a closed
+	// pipe among it, leaves nothing behind.
+	removed := os.Remove(disk.Name()) == nil
+	defer func() {
+		err = errors.Join(err, disk.Close())
+		if !removed {
+			err = errors.Join(err, os.Remove(disk.Name()))
+		}
+	}()
+	show := progress.start("unpack", in.Size())
+	size, err := in.Decode(ctx, []*os.File{disk}, diskimage.Sparse, show)
+	if err := errors.Join(err, show.Close()); err != nil {
+		return err
+	}
+	return use(disk, size)
+}
