@@ -1,0 +1,193 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"clusterctrl/internal/fat"
+	"clusterctrl/internal/mbr"
+)
+
+// Software is what a machine starts with: files of the host's, and the words
+// for the kernel. Initramfs and DeviceTree may be empty.
+type Software struct {
+	Kernel, Initramfs, DeviceTree string
+	CommandLine                   string
+}
+
+// bootFiles is what the firmware of a Pi finds in the boot partition.
+type bootFiles struct {
+	kernel, initramfs, deviceTree []byte
+	commandLine                   string
+	tree                          deviceTree
+}
+
+// readCard does what the firmware does before it starts the kernel: it finds
+// the boot partition of a card and, by config.txt, the files to start.
+func (m model) readCard(card string) (bootFiles, error) {
+	f, err := os.Open(card)
+	if err != nil {
+		return bootFiles{}, err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return bootFiles{}, err
+	}
+	table, err := mbr.Read(f, size)
+	if err != nil {
+		return bootFiles{}, err
+	}
+	boot := table.Partitions[0]
+	partition := struct {
+		io.ReaderAt
+		io.WriterAt // of a file that is open for reading: nothing is written
+	}{io.NewSectionReader(f, boot.Start, boot.Size), f}
+	files, err := fat.Open(partition, boot.Size)
+	if err != nil {
+		return bootFiles{}, fmt.Errorf("boot partition: %w", err)
+	}
+	found, err := m.firmware(files)
+	if err != nil {
+		return bootFiles{}, fmt.Errorf("boot partition: %w", err)
+	}
+	return found, nil
+}
+
+// firmware reads what config.txt in the boot partition asks to be started.
+// Overlays and all about the board's devices are left out: QEMU's board has
+// what it has.
+func (m model) firmware(boot fs.FS) (found bootFiles, err error) {
+	text, err := fs.ReadFile(boot, "config.txt")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return bootFiles{}, err
+	}
+	config := m.parseConfig(string(text))
+	kernel := config.get("kernel", m.kernel)
+	prefix := config.get("os_prefix", "")
+	if _, err := fs.Stat(boot, prefix+kernel); err != nil {
+		prefix = "" // the firmware ignores a prefix without a kernel
+	}
+	if found.kernel, err = fs.ReadFile(boot, prefix+kernel); err != nil {
+		return bootFiles{}, err
+	}
+	line, err := fs.ReadFile(boot, prefix+config.get("cmdline", "cmdline.txt"))
+	if err != nil {
+		return bootFiles{}, err
+	}
+	found.commandLine, _, _ = strings.Cut(string(line), "\n")
+	if found.initramfs, err = config.initramfs(boot, prefix, kernel); err != nil {
+		return bootFiles{}, err
+	}
+	found.tree, found.deviceTree, err = m.readTree(boot, prefix, config.get("device_tree", ""))
+	return found, err
+}
+
+// readTree reads the device tree that config.txt names, else the first there is
+// of the machine's.
+func (m model) readTree(boot fs.FS, prefix, named string) (deviceTree, []byte, error) {
+	var names []string
+	for _, t := range m.trees {
+		names = append(names, t.file)
+	}
+	if named != "" {
+		names = []string{named}
+	}
+	for _, name := range names {
+		data, err := fs.ReadFile(boot, prefix+name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		return m.treeFor(name), data, err
+	}
+	return deviceTree{}, nil, fmt.Errorf("no device tree, want %s", strings.Join(names, " or "))
+}
+
+// A config is what config.txt says to one machine. The last word on a key counts.
+type config map[string]string
+
+func (c config) get(key, otherwise string) string {
+	if value, ok := c[key]; ok {
+		return value
+	}
+	return otherwise
+}
+
+// parseConfig reads config.txt. A section's head stands for all sections that
+// are not for this machine, whatever they ask for.
+func (m model) parseConfig(text string) config {
+	c, applies := config{}, true
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if section, ok := strings.CutPrefix(line, "["); ok {
+			applies = slices.Contains(m.sections, strings.ToLower(strings.TrimSuffix(section, "]")))
+			continue
+		}
+		if !applies || line == "" || line[0] == '#' {
+			continue
+		}
+		key, value, ok := strings.Cut(line, "=")
+		if files, isInitramfs := strings.CutPrefix(line, "initramfs "); isInitramfs {
+			key, value, ok = "initramfs", files, true
+		}
+		if ok {
+			c[strings.TrimSpace(key)] = strings.TrimSpace(value)
+		}
+	}
+	return c
+}
+
+// initramfs reads the initramfs that config.txt asks for: those that it names,
+// or the one whose name goes with the kernel's.
+func (c config) initramfs(boot fs.FS, prefix, kernel string) ([]byte, error) {
+	if line, ok := c["initramfs"]; ok {
+		names, _, _ := strings.Cut(line, " ") // behind it: where in memory
+		var all []byte
+		for name := range strings.SplitSeq(names, ",") {
+			data, err := fs.ReadFile(boot, prefix+name)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, data...)
+		}
+		return all, nil
+	}
+	if c["auto_initramfs"] != "1" {
+		return nil, nil
+	}
+	name := strings.TrimSuffix(strings.Replace(kernel, "kernel", "initramfs", 1), ".img")
+	data, err := fs.ReadFile(boot, prefix+name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// write puts the files into dir, where QEMU reads them.
+func (b bootFiles) write(dir string) (Software, error) {
+	s := Software{CommandLine: b.commandLine}
+	for _, file := range []struct {
+		name string
+		data []byte
+		path *string
+	}{
+		{"kernel", b.kernel, &s.Kernel},
+		{"initramfs", b.initramfs, &s.Initramfs},
+		{"devicetree", b.deviceTree, &s.DeviceTree},
+	} {
+		if file.data == nil {
+			continue
+		}
+		*file.path = filepath.Join(dir, file.name)
+		if err := os.WriteFile(*file.path, file.data, 0o600); err != nil {
+			return Software{}, err
+		}
+	}
+	return s, nil
+}

@@ -1,0 +1,87 @@
+package labtest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/u-root/u-root/pkg/cpio"
+)
+
+// TestLoadOrder holds the order against modprobe's.
+func TestLoadOrder(t *testing.T) {
+	for arch, names := range map[Arch][]string{
+		AMD64: {"ext4", "vfat", "usb_f_rndis", "dummy-hcd", "virtio_blk", "rndis_host", "nfsv4"},
+		ARM64: {"ext4", "sdhci_iproc", "bcm2835", "usb_f_ncm"},
+		ARMv6: {"ext4", "usb_f_acm"},
+	} {
+		k := NewKernel(t, arch)
+		for _, name := range names {
+			got, err := k.loadOrder([]string{name})
+			if err != nil {
+				t.Errorf("%s: %v", arch, err)
+			}
+			if diff := cmp.Diff(k.modprobe(t, name), got); diff != "" {
+				t.Errorf("%s: %s: -modprobe +ours:\n%s", arch, name, diff)
+			}
+		}
+	}
+}
+
+func (k Kernel) modprobe(t *testing.T, name string) []string {
+	root, _, _ := strings.Cut(k.modules, "/lib/modules/")
+	var files []string
+	for line := range strings.Lines(run(t, exec.Command("/usr/sbin/modprobe", "-d", root, "-S", filepath.Base(k.modules), "--show-depends", name))) {
+		if words := strings.Fields(line); len(words) > 1 && words[0] == "insmod" {
+			file := strings.TrimPrefix(words[1], k.modules+"/")
+			if !slices.Contains(files, file) {
+				files = append(files, file)
+			}
+		}
+	}
+	return files
+}
+
+func TestLoadOrderRefuses(t *testing.T) {
+	k := NewKernel(t, AMD64)
+	if order, err := k.loadOrder([]string{"ext4", "no_such"}); err == nil {
+		t.Errorf("loadOrder(no_such) = %q", order)
+	}
+	if order, err := k.loadOrder([]string{"configfs", "8250"}); err != nil || len(order) > 1 {
+		t.Errorf("loadOrder of what is built in = %q, %v", order, err)
+	}
+}
+
+func TestInitramfs(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(program, []byte("#!"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	name := NewKernel(t, AMD64).Initramfs(t, Initramfs{
+		Init: program, Modules: []string{"vfat"}, Files: map[string]string{"bin/sh": program},
+	})
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	records, err := cpio.ReadAllRecords(cpio.Newc.Reader(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range records {
+		if r.Mode&cpio.S_IFMT == cpio.S_IFREG && r.Mode&0o111 != 0 {
+			r.Name += "*"
+		}
+		got = append(got, r.Name)
+	}
+	want := []string{".", "init*", "dev", "proc", "sys", "mnt", "dev/console", "bin", "bin/sh*", "modules", "modules/000-fat", "modules/001-vfat"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("initramfs: -want +got:\n%s", diff)
+	}
+}

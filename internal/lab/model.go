@@ -1,0 +1,122 @@
+package lab
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A model is a kind of machine that QEMU emulates.
+type model struct {
+	qemu   string   // the program
+	args   []string // what QEMU is told about the machine
+	disk   string   // interface of the disk, as QEMU's -drive calls it
+	kernel string   // what a Pi's firmware starts unless config.txt says otherwise; empty if no Pi
+	words  []string // kernel arguments that the emulation needs
+
+	// sections are those of config.txt that are for this machine.
+	sections []string
+	// trees are the device trees of the machine, those that its firmware
+	// prefers first. Each kernel names its serial ports by its device tree.
+	trees []deviceTree
+}
+
+// A deviceTree is one by which a kernel runs on a model.
+type deviceTree struct {
+	file string
+	port string // the serial port that is the console, as the kernel calls it
+	uart int    // the same, as QEMU counts
+}
+
+// models are the machines by name. The raspi ones have the device trees of the
+// vendor's kernel and of Debian's, which calls boards by another chip's name.
+var models = map[string]model{
+	"raspi0": {
+		qemu:   "qemu-system-arm",
+		args:   []string{"-M", "raspi0"},
+		disk:   "sd",
+		kernel: "kernel.img",
+		// The driver of the power domains stops the kernel: QEMU lacks a part of
+		// what it drives. The restart goes with it; see [Boot].
+		words:    []string{"initcall_blacklist=bcm2835_pm_driver_init"},
+		sections: []string{"all", "pi0"},
+		trees: []deviceTree{
+			{"bcm2708-rpi-zero.dtb", "ttyAMA0", 0},
+			{"bcm2835-rpi-zero.dtb", "ttyAMA0", 0},
+		},
+	},
+	"raspi3b": {
+		qemu:     "qemu-system-aarch64",
+		args:     []string{"-M", "raspi3b"},
+		disk:     "sd",
+		kernel:   "kernel8.img",
+		sections: []string{"all", "pi3"},
+		trees: []deviceTree{
+			{"bcm2710-rpi-3-b.dtb", "ttyAMA0", 0},
+			{"bcm2837-rpi-3-b.dtb", "ttyS1", 1}, // its ttyAMA0 belongs to Bluetooth
+		},
+	},
+	"amd64": {
+		qemu:  "qemu-system-x86_64",
+		args:  []string{"-M", "q35", "-cpu", "max", "-m", "512", "-nodefaults"},
+		disk:  "virtio",
+		trees: []deviceTree{{port: "ttyS0"}},
+	},
+	"arm64": {
+		qemu:  "qemu-system-aarch64",
+		args:  []string{"-M", "virt", "-cpu", "cortex-a53", "-m", "512", "-nodefaults"},
+		disk:  "virtio",
+		trees: []deviceTree{{port: "ttyAMA0"}}, // the machine brings its own
+	},
+}
+
+// Models returns the names of the machines that can be emulated.
+func Models() []string { return slices.Sorted(maps.Keys(models)) }
+
+func findModel(name string) (model, error) {
+	m, ok := models[name]
+	if !ok {
+		return model{}, fmt.Errorf("machine %q: want one of %s", name, strings.Join(Models(), ", "))
+	}
+	return m, nil
+}
+
+// treeFor returns what is known of a device tree by its name, or the model's
+// first.
+func (m model) treeFor(file string) deviceTree {
+	i := slices.IndexFunc(m.trees, func(t deviceTree) bool { return t.file == filepath.Base(file) })
+	return m.trees[max(i, 0)]
+}
+
+// serials are the arguments that connect the console to a device tree's port.
+func (t deviceTree) serials() []string {
+	var args []string
+	for range t.uart {
+		args = append(args, "-serial", "null")
+	}
+	return append(args, "-serial", "chardev:console")
+}
+
+// commandLine makes the machine's port the console of a kernel that is started
+// with line. The last console is the one that PID 1 writes to. The end of the
+// line is left alone, since what stands behind init=PATH are its arguments.
+func (m model) commandLine(t deviceTree, line string, extra []string) string {
+	var words []string
+	consoles := 0 // words up to and with the last console
+	for _, word := range strings.Fields(line) {
+		port, ok := strings.CutPrefix(word, "console=")
+		port, _, _ = strings.Cut(port, ",")
+		switch {
+		case ok && (port == "serial0" || port == t.port): // the firmware's name for it
+		case ok:
+			words = append(words, word)
+			consoles = len(words)
+		default:
+			words = append(words, word)
+		}
+	}
+	ours := slices.Concat([]string{"console=" + t.port + ",115200"}, m.words, extra)
+	return strings.Join(slices.Insert(words, consoles, ours...), " ")
+}
