@@ -1,0 +1,142 @@
+package firstboot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"clusterctrl/internal/fat"
+)
+
+// A partition is the boot partition, not mounted. Each change is on the device
+// when its method returns, and was made there in such an order that a power cut
+// leaves the old state or the new one. Files are in its root directory.
+type partition struct {
+	dev  device
+	size int64
+	fsys *fat.FS // as it is on the device; only read
+}
+
+// temporary is the file that is to replace another. In capitals its name needs
+// one entry, not two.
+const temporary = "CLUSTERC.NEW"
+
+func openPartition(dev device, size int64) (*partition, error) {
+	fsys, err := fat.Open(dev, size)
+	if err != nil {
+		return nil, err
+	}
+	return &partition{dev, size, fsys}, nil
+}
+
+// change makes an edit of the file system on the device, in the order that
+// order gives to the sectors.
+func (p *partition) change(edit func(*fat.FS) error, order func(layout, []sector) [][]sector) error {
+	d := draft{p.dev, map[int64][]byte{}}
+	fsys, err := fat.Open(d, p.size)
+	if err != nil {
+		return err
+	}
+	where, err := layoutOf(p.dev, fsys)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(edit(fsys), fsys.Close()); err != nil {
+		return err
+	}
+	changed, err := d.changes()
+	if err != nil {
+		return err
+	}
+	for _, group := range order(where, changed) {
+		if err := p.write(group); err != nil {
+			return err
+		}
+	}
+	return p.reload()
+}
+
+func (p *partition) write(group []sector) error {
+	if len(group) == 0 {
+		return nil
+	}
+	for _, s := range group {
+		if _, err := p.dev.WriteAt(s.new, s.offset); err != nil {
+			return err
+		}
+	}
+	return p.dev.Sync()
+}
+
+func (p *partition) reload() error {
+	fsys, err := fat.Open(p.dev, p.size)
+	if err == nil {
+		p.fsys = fsys
+	}
+	return err
+}
+
+// writeFile creates a file, or replaces one.
+func (p *partition) writeFile(name string, data []byte) error {
+	if strings.Contains(name, "/") {
+		return &fs.PathError{Op: "write", Path: name, Err: errors.ErrUnsupported}
+	}
+	old, err := p.fsys.ReadFile(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return p.create(name, data)
+	case err != nil:
+		return err
+	case string(old) == string(data):
+		return nil
+	}
+	if err := p.remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := p.create(temporary, data); err != nil {
+		return err
+	}
+	return p.change(func(f *fat.FS) error { return f.Rename(temporary, name) }, layout.removing)
+}
+
+func (p *partition) create(name string, data []byte) error {
+	return p.change(func(f *fat.FS) error { return f.WriteFile(name, data, 0) }, layout.adding)
+}
+
+// remove removes a file.
+func (p *partition) remove(name string) error {
+	if _, err := p.fsys.Lstat(name); err != nil {
+		return err
+	}
+	return p.change(func(f *fat.FS) error { return f.Remove(name) }, layout.removing)
+}
+
+// overwriteLine replaces the line that is in a file by one write of one sector,
+// by filling it up with blanks. Where a sector cannot hold it, or the line is
+// longer than the old one, the file is replaced.
+func (p *partition) overwriteLine(name, line string) error {
+	old, err := p.fsys.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	if len(old) > sectorSize || len(line) > len(old) {
+		return p.writeFile(name, []byte(line))
+	}
+	where, err := p.fsys.Extents(name)
+	if err != nil {
+		return err
+	}
+	if len(where) == 0 {
+		return fmt.Errorf("%s is empty: want one line of kernel arguments", name)
+	}
+	data := make([]byte, sectorSize)
+	if n, err := p.dev.ReadAt(data, where[0].Offset); n < len(data) {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	copy(data, padLine(line, len(old)))
+	if err := p.write([]sector{{offset: where[0].Offset, new: data}}); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return p.reload()
+}
