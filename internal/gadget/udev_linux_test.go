@@ -1,0 +1,204 @@
+package gadget
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"clusterctrl/internal/edit"
+	"clusterctrl/internal/node"
+	"clusterctrl/internal/recipe"
+	"clusterctrl/internal/rootfs"
+)
+
+// Where the machine has udev's parts.
+const (
+	udevadm   = "bin/udevadm"
+	rulesDir  = "lib/udev/rules.d"
+	linksDir  = "lib/systemd/network"
+	udevRules = "etc/udev/rules.d/90-clusterctrl.rules"
+)
+
+// udevFiles are systemd-udevd as this machine has it, with the rules that name
+// links and ports, and a controller's rules: where they are in the virtual
+// machine and where they come from.
+func udevFiles(t *testing.T) map[string]string {
+	files := map[string]string{udevRules: controllerRules(t)}
+	libraries, err := exec.Command("ldd", "/"+udevadm).Output()
+	if err != nil {
+		t.Fatalf("ldd /%s: %v (apt-get install udev libc-bin)", udevadm, err)
+	}
+	names := regexp.MustCompile(`/\S+`).FindAllString(string(libraries), -1)
+	names = append(names, "/"+udevadm, "/etc/passwd", "/etc/group")
+	for _, name := range []string{
+		rulesDir + "/50-udev-default.rules", rulesDir + "/60-serial.rules", rulesDir + "/75-net-description.rules",
+		rulesDir + "/80-net-setup-link.rules", linksDir + "/73-usb-net-by-mac.link", linksDir + "/99-default.link",
+	} {
+		names = append(names, "/"+name)
+	}
+	for _, name := range names {
+		if !isThere(name) {
+			t.Fatalf("no %s (apt-get install udev)", name)
+		}
+		files[strings.TrimPrefix(name, "/")] = name
+	}
+	return files
+}
+
+// controllerRules writes the rules of a controller's image to a file.
+func controllerRules(t *testing.T) string {
+	s := recipe.System{
+		OS:       rootfs.OS{Release: "bookworm", Arch: rootfs.ARM64, BootDir: "boot/firmware", Network: rootfs.NetworkManager},
+		Settings: recipe.Settings{Function: node.RNDIS},
+	}
+	for _, e := range recipe.Controller(s, nil) {
+		if w, ok := e.(edit.WriteFile); ok && w.Name == udevRules {
+			return write(t, []byte(w.Data))
+		}
+	}
+	t.Fatalf("no edit writes %s", udevRules)
+	return ""
+}
+
+const udevLog = "/tmp/udev.log"
+
+// startUdev has systemd-udevd run until the test ends.
+func startUdev(t *testing.T) {
+	if err := os.MkdirAll("/run", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append([]string{"/" + udevadm}, glob("/lib*/*.so*", "/lib*/*/*.so*")...) {
+		if err := os.Chmod(name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "/run/notify", Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ready.Close()
+	log, err := os.Create(udevLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	daemon := exec.CommandContext(ctx, "/"+udevadm)
+	daemon.Args = []string{"systemd-udevd"} // it is what it is called
+	daemon.Env = append(os.Environ(), "NOTIFY_SOCKET=/run/notify", "SYSTEMD_LOG_TARGET=console")
+	daemon.Stdout, daemon.Stderr = log, log
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		daemon.Wait() // it was killed
+		log.Close()
+		if t.Failed() {
+			t.Logf("systemd-udevd:\n%s", read(udevLog))
+		}
+	})
+	for buf := make([]byte, 4096); ; {
+		n, err := ready.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(buf[:n], []byte("READY=1")) {
+			return
+		}
+	}
+}
+
+func glob(patterns ...string) (names []string) {
+	for _, p := range patterns {
+		found, err := filepath.Glob(p)
+		if err != nil {
+			panic(err)
+		}
+		names = append(names, found...)
+	}
+	return names
+}
+
+// names is about what a controller's udev calls nodes.
+func names(t *testing.T) {
+	startUdev(t)
+	for _, tt := range []struct {
+		kind       string
+		id         node.ID
+		function   node.Function
+		link, port string
+	}{
+		{typeNode, 1, node.RNDIS, "ethpi1", "ttypi1"},
+		{typeNode, 252, node.NCM, "ethpi252", "ttypi252"},
+		{typeNode, 16, node.ECM, "ethpi16", "ttypi16"},
+		{typeUSBBoot, 99, node.ECM, "ethupi99", "ttypi99"},
+	} {
+		t.Run(tt.link, func(t *testing.T) {
+			settle(t, tt.id, tt.function, "TYPE="+tt.kind+"\n")
+			mustStart(t, Started)
+			link, port := "/sys/class/net/"+tt.link, "/dev/"+tt.port
+			await(t, tt.link, func() bool { return isThere(link) && isThere(port) })
+			if got, want := read(link+"/address"), tt.id.HostMAC().String(); got != want {
+				t.Errorf("%s is %s; want %s", tt.link, got, want)
+			}
+			tty, err := os.Readlink(port)
+			properties, infoErr := exec.Command("/"+udevadm, "info", "-q", "property", "/dev/"+tty).CombinedOutput()
+			if err != nil || infoErr != nil || !bytes.Contains(properties, []byte("\nID_MM_DEVICE_IGNORE=1\n")) {
+				t.Errorf("%s: %v, %v, properties:\n%s", tty, err, infoErr, properties)
+			}
+			mustStop(t, Stopped)
+			await(t, "the end of "+tt.link, func() bool { return !isThere(link) && !isThere(port) })
+		})
+	}
+	t.Run("twins", twins)
+}
+
+// twins is about two nodes that claim one number.
+func twins(t *testing.T) {
+	settle(t, 7, node.ECM, "UDC=dummy_udc.0")
+	mustStart(t, Started)
+	await(t, "the first", func() bool { return isThere("/sys/class/net/ethpi7") && isThere("/dev/ttypi7") })
+	tree := configFS(Options{}.withDefaults().gadgets())
+	second := append(gadgetOf(settingsOf(7, node.ECM)), part{attribute, udcFile, "dummy_udc.1"})
+	for _, p := range second {
+		p.name = strings.Replace(p.name, top, "second", 1)
+		if p.kind == link {
+			p.value = strings.Replace(p.value, top, "second", 1)
+		}
+		if err := p.make(tree); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var d device
+	await(t, "the second", func() bool {
+		d = device{dir: "/sys/bus/usb/devices/2-1", name: "2-1"}
+		d.card = only(d.dir + "/*:1.0/net/*")
+		return d.card != "" && isThere("/run/udev/data/n"+read("/sys/class/net/"+d.card+"/ifindex"))
+	})
+	first := only("/sys/bus/usb/devices/1-1/*:1.0/net/*")
+	if first != "ethpi7" || d.card == "ethpi7" {
+		t.Errorf("links %s and %s; want the first to keep ethpi7", first, d.card)
+	}
+	complaint := fmt.Sprintf("from '%s' to 'ethpi7'", d.card)
+	await(t, "an error in udev's log", func() bool { return strings.Contains(read(udevLog), complaint) })
+	mustStopBoth(t, tree)
+}
+
+// mustStopBoth takes down the second gadget as the package does the first.
+func mustStopBoth(t *testing.T, tree configFS) {
+	t.Helper()
+	for _, name := range []string{"configs/c.1/ecm.usb0", "configs/c.1/acm.usb0", "configs/c.1",
+		"functions/ecm.usb0", "functions/acm.usb0", "strings/0x409", ""} {
+		if err := tree.Remove(filepath.Join("second", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustStop(t, Stopped)
+}

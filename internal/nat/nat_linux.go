@@ -1,0 +1,97 @@
+package nat
+
+import (
+	"fmt"
+	"net/netip"
+
+	"clusterctrl/internal/node"
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Start makes the rules: what comes from the nodes' network and leaves by
+// anything but the nodes' bridge gets the address of where it leaves; from the
+// bridge to elsewhere all may pass, and what answers it back.
+func Start() error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	drop(c)
+	t := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: table})
+	postrouting := c.AddChain(&nftables.Chain{
+		Name: "postrouting", Table: t, Type: nftables.ChainTypeNAT,
+		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
+	})
+	forward := c.AddChain(&nftables.Chain{
+		Name: "forward", Table: t, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+	})
+	rule := func(chain *nftables.Chain, parts ...[]expr.Any) {
+		var all []expr.Any
+		for _, p := range parts {
+			all = append(all, p...)
+		}
+		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: all})
+	}
+	accept := []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}
+	rule(postrouting, from(node.GadgetNet), link(expr.MetaKeyOIFNAME, expr.CmpOpNeq), []expr.Any{&expr.Masq{}})
+	rule(forward, link(expr.MetaKeyIIFNAME, expr.CmpOpEq), link(expr.MetaKeyOIFNAME, expr.CmpOpNeq), accept)
+	rule(forward, link(expr.MetaKeyOIFNAME, expr.CmpOpEq), answering(), accept)
+	return explain(c.Flush())
+}
+
+// Stop takes the rules away, if they are there.
+func Stop() error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	drop(c)
+	return explain(c.Flush())
+}
+
+// drop takes the table away. It adds it first, since one that is not there
+// cannot be taken away.
+func drop(c *nftables.Conn) {
+	t := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: table}
+	c.AddTable(t)
+	c.DelTable(t)
+}
+
+func explain(err error) error {
+	if err != nil {
+		return fmt.Errorf("nftables: %w: want root, and a kernel with nf_tables", err)
+	}
+	return nil
+}
+
+// link compares the name of an interface with that of the nodes' bridge.
+func link(key expr.MetaKey, op expr.CmpOp) []expr.Any {
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, node.Bridge)
+	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: op, Register: 1, Data: name}}
+}
+
+// from compares the source address of an IPv4 packet, 4 bytes at byte 12 of its
+// header (RFC 791), with a network.
+func from(network netip.Prefix) []expr.Any {
+	mask := binaryutil.BigEndian.PutUint32(^uint32(0) << (32 - network.Bits()))
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask, Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: network.Masked().Addr().AsSlice()},
+	}
+}
+
+// answering matches packets of connections that exist.
+func answering() []expr.Any {
+	states := binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: states, Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
+	}
+}
