@@ -1,0 +1,205 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"time"
+
+	"clusterctrl/internal/diskimage"
+	"clusterctrl/internal/edit"
+	"clusterctrl/internal/firstboot"
+	"clusterctrl/internal/node"
+	"clusterctrl/internal/recipe"
+	"clusterctrl/internal/rootfs"
+	"github.com/spf13/cobra"
+)
+
+const reconfigHelp = `Reconfig makes an image, or a directory with the files of a Pi, the member of
+the cluster with the given ROLE: cbridge, cnat, or a node such as p7. It is what
+a card does by itself when it is booted for the first time. An image that was
+branded so boots as that member at once.
+
+Under the name reconfig-clusterctrl, started by the kernel through init=, it does
+the same to the running Pi and restarts it.`
+
+const reconfigExample = `  # see what would change, then change it
+  clusterctrl reconfig p7 --image p7.img --dry-run
+  clusterctrl reconfig p7 --image p7.img
+
+  # the root of a node that boots over USB
+  sudo clusterctrl reconfig p7 --root /srv/p7`
+
+// target is the tree that a command works on.
+type target struct{ dir, image string }
+
+func (t *target) addFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&t.image, "image", "", "the tree is in the disk image `FILE`")
+	cmd.Flags().StringVar(&t.dir, "root", "", "the tree is in the directory `DIR`")
+}
+
+// open opens the tree; mode is that of the image, as for [os.OpenFile]. commit
+// writes what was changed; it is called at most once, done always.
+func (t target) open(mode int) (tree rootfs.Tree, commit, done func() error, err error) {
+	if (t.dir == "") == (t.image == "") {
+		return nil, nil, nil, usagef("want --image or --root, one of them")
+	}
+	if t.dir != "" {
+		dir, err := rootfs.OpenDir(t.dir)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		return dir, func() error { return nil }, dir.Close, nil
+	}
+	disk, err := os.OpenFile(t.image, mode, 0)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	image, err := openImage(disk)
+	if err != nil && isPacked(t.image) {
+		err = errors.New("it is packed: unpack it first")
+	}
+	if err != nil {
+		return nil, nil, nil, errors.Join(fmt.Errorf("%s: %w", t.image, err), disk.Close())
+	}
+	return image, func() error { return errors.Join(image.Close(), disk.Sync()) }, disk.Close, nil
+}
+
+func openImage(disk *os.File) (*rootfs.Image, error) {
+	info, err := disk.Stat()
+	if err != nil {
+		return nil, err
+	}
+	image, err := rootfs.OpenImage(disk, info.Size())
+	if err != nil {
+		return nil, err
+	}
+	image.SetTime(time.Now())
+	return image, nil
+}
+
+func isPacked(file string) bool {
+	in, err := diskimage.Open(file, nil)
+	if err != nil {
+		return false
+	}
+	defer in.Close()
+	return in.Raw() == nil
+}
+
+func (t target) name() string { return t.image + t.dir }
+
+func reconfigCommand() *cobra.Command {
+	var t target
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:     "reconfig ROLE {--image FILE | --root DIR}",
+		Short:   "Make an image or a directory another member of the cluster",
+		Long:    reconfigHelp,
+		Example: reconfigExample,
+		Args:    exactly(1, "ROLE: cbridge, cnat, or p1 to p252"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			role, err := node.ParseRole(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			mode := os.O_RDWR
+			if dryRun {
+				mode = os.O_RDONLY
+			}
+			return t.with(role, mode, func(tree rootfs.Tree, plan edit.Plan) (bool, error) {
+				if dryRun {
+					return false, plan.WriteDiff(cmd.OutOrStdout())
+				}
+				return true, plan.Apply(tree)
+			})
+		},
+	}
+	t.addFlags(cmd)
+	cmd.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "print what would change as a diff, change nothing")
+	return cmd
+}
+
+const verifyHelp = `Verify says whether an image, or a directory with the files of a Pi, is what the
+member of the cluster with the given ROLE has to be. It prints every deviation
+as a diff to what is wanted, and changes nothing.
+
+Exit status: 0 if there is none, 1 if there are some, 2 if the command line is
+wrong.`
+
+func verifyCommand() *cobra.Command {
+	var t target
+	cmd := &cobra.Command{
+		Use:     "verify ROLE {--image FILE | --root DIR}",
+		Short:   "Say how an image or a directory deviates from a role",
+		Long:    verifyHelp,
+		Example: "  clusterctrl verify p7 --image p7.img",
+		Args:    exactly(1, "ROLE: cbridge, cnat, or p1 to p252"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			role, err := node.ParseRole(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			return t.with(role, os.O_RDONLY, func(tree rootfs.Tree, plan edit.Plan) (bool, error) {
+				if len(plan) == 0 {
+					return false, nil
+				}
+				deviates := fmt.Errorf("%s deviates from %v in %d files%s", t.name(), role, len(plan), toCome(tree))
+				return false, cmp.Or(plan.WriteDiff(cmd.OutOrStdout()), deviates)
+			})
+		},
+	}
+	t.addFlags(cmd)
+	return cmd
+}
+
+// toCome says so if a tree has not been booted: it is to be another then.
+func toCome(tree rootfs.Tree) string {
+	found, err := rootfs.Identify(tree)
+	if err != nil {
+		return ""
+	}
+	text, err := fs.ReadFile(tree, path.Join(found.BootDir, firstboot.CommandLine))
+	if err != nil {
+		return ""
+	}
+	words, err := edit.ParseCommandLine(string(text))
+	if err != nil {
+		return ""
+	}
+	if role, pending := recipe.PendingRole(words); pending {
+		return fmt.Sprintf("; its first boot, which is to come, makes it %v", role)
+	}
+	return ""
+}
+
+// with plans what makes the tree one of role and has use look at the plan or
+// apply it; what use applied, it commits.
+func (t target) with(role node.Role, mode int, use func(rootfs.Tree, edit.Plan) (made bool, err error)) (err error) {
+	tree, commit, done, err := t.open(mode)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	plan, err := firstboot.Plan(tree, role)
+	if err != nil && !isOurs(tree) {
+		err = errors.New("no usr/sbin/reconfig-clusterctrl in it: want what \"clusterctrl build\" made")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", t.name(), err)
+	}
+	made, err := use(tree, plan)
+	if err != nil || !made {
+		return err
+	}
+	return commit()
+}
+
+// isOurs reports whether this program is in the tree, as in all that it built.
+func isOurs(tree rootfs.Tree) bool {
+	_, err := tree.Stat("usr/sbin/reconfig-clusterctrl")
+	return err == nil
+}

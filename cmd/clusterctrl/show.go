@@ -1,0 +1,29 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+
+	"clusterctrl/internal/progress"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// display returns what shows progress on standard error: bars on a terminal,
+// lines elsewhere, nothing if the user wants none.
+func display(cmd *cobra.Command) *progress.Display {
+	if quiet, _ := cmd.Flags().GetBool("quiet"); quiet {
+		return nil
+	}
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		return progress.Bars(cmd.ErrOrStderr())
+	}
+	return progress.Lines(cmd.ErrOrStderr())
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
