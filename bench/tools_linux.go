@@ -1,0 +1,37 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// tools are the programs that the scripts call and the packages of Debian that
+// have them, those of one package together.
+var tools = []struct{ program, pack string }{
+	{"bash", "bash"}, {"cp", "coreutils"}, {"sed", "sed"},
+	{"xz", "xz-utils"}, {"mcopy", "mtools"},
+	{"losetup", "mount"}, {"mount", "mount"}, {"findmnt", "util-linux"}, {"sfdisk", "fdisk"},
+	{"e2fsck", "e2fsprogs"}, {"resize2fs", "e2fsprogs"},
+	{"mkfs.xfs", "xfsprogs"}, {"mkfs.btrfs", "btrfs-progs"},
+}
+
+// checkTools says all that is missing at once.
+func checkTools() error {
+	if os.Geteuid() != 0 {
+		return errors.New("run it as root: it makes file systems in files and mounts them")
+	}
+	var missing []string
+	for _, t := range tools {
+		if _, err := exec.LookPath(t.program); err != nil {
+			missing = append(missing, t.pack)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("missing programs; run: apt-get install %s", strings.Join(slices.Compact(missing), " "))
+	}
+	return nil
+}

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Installs the Debian packages whose programs the tests run: as oracles beside
+# our own code, to make the base images, and to boot what was built from them.
+# Without root it says what to install, and fails.
+set -eu
+
+# The judges of file systems, disk labels and compressed images.
+packages="e2fsprogs dosfstools mtools fdisk attr libcap2-bin xfsprogs btrfs-progs systemd openssl
+	xz-utils gzip zstd zip"
+# What test/base needs: a Debian root for arm64, made on another architecture.
+packages="$packages mmdebstrap debian-archive-keyring arch-test binfmt-support qemu-user-static
+	kmod cpio fakeroot"
+# Whole machines.
+packages="$packages qemu-system-arm qemu-system-x86"
+
+missing=
+for package in $packages; do
+	case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) in
+	installed) ;;
+	*) missing="$missing $package" ;;
+	esac
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+	echo "the tests need programs that are not installed; as root: apt-get install$missing" >&2
+	exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update
+# shellcheck disable=SC2086 # a list of names
+apt-get -q install -y --no-install-recommends $missing
