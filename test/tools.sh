@@ -10,6 +10,8 @@ packages="e2fsprogs dosfstools mtools fdisk attr libcap2-bin xfsprogs btrfs-prog
 # What test/base needs: a Debian root for arm64, made on another architecture.
 packages="$packages mmdebstrap debian-archive-keyring arch-test binfmt-support qemu-user-static
 	kmod cpio fakeroot"
+# What a controller runs: udev's rules and the kernel's packet filter.
+packages="$packages udev libc-bin nftables"
 # Whole machines.
 packages="$packages qemu-system-arm qemu-system-x86"
 
