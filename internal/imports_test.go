@@ -22,13 +22,14 @@ var mayImport = map[string][]string{
 	"kmod":        {"xz"},
 	"firstboot":   {"node", "mbr", "fat", "rootfs", "edit", "recipe"},
 	"gadget":      {"node", "kmod"},
+	"cable":       {"usbip", "uevent"},
 	"nat":         {"node"},
 	"lab":         {"mbr", "fat", "diskimage"},
 	"lab/labtest": {"lab", "kmod"},
 }
 
 // A test may use besides what makes its inputs.
-var testsMayImport = []string{"sample", "xz", "lab", "lab/labtest", "lab/labtest/guest", "kmod", "ext4", "rootfs", "edit", "recipe", "node"}
+var testsMayImport = []string{"sample", "xz", "lab", "lab/labtest", "lab/labtest/guest", "kmod", "ext4", "rootfs", "edit", "recipe", "node", "gadget"}
 
 func TestImports(t *testing.T) {
 	files, err := filepath.Glob("*/*.go")
