@@ -12,24 +12,27 @@ import (
 // mayImport is the architecture: what each package may use of this module.
 // Packages that are not in the table may use nothing.
 var mayImport = map[string][]string{
-	"rootfs":      {"mbr", "fat", "ext4"},
-	"edit":        {"rootfs"},
-	"recipe":      {"node", "rootfs", "edit"},
-	"settings":    {"node", "rootfs"},
-	"diskimage":   {"xz"},
-	"provision":   {"node", "mbr", "fat", "ext4", "rootfs", "edit", "recipe", "settings", "diskimage"},
-	"payload":     {"rootfs"},
-	"kmod":        {"xz"},
-	"firstboot":   {"node", "mbr", "fat", "rootfs", "edit", "recipe"},
-	"gadget":      {"node", "kmod"},
-	"cable":       {"usbip", "uevent"},
-	"nat":         {"node"},
-	"lab":         {"mbr", "fat", "diskimage"},
-	"lab/labtest": {"lab", "kmod"},
+	"rootfs":            {"mbr", "fat", "ext4"},
+	"edit":              {"rootfs"},
+	"recipe":            {"node", "rootfs", "edit"},
+	"settings":          {"node", "rootfs"},
+	"diskimage":         {"xz"},
+	"provision":         {"node", "mbr", "fat", "ext4", "rootfs", "edit", "recipe", "settings", "diskimage"},
+	"payload":           {"rootfs"},
+	"kmod":              {"xz"},
+	"firstboot":         {"node", "mbr", "fat", "rootfs", "edit", "recipe"},
+	"gadget":            {"node", "kmod", "uevent"},
+	"cluster":           {"node", "uevent"},
+	"cable":             {"usbip", "uevent"},
+	"initramfs":         {"kmod"},
+	"nat":               {"node"},
+	"lab":               {"mbr", "fat", "diskimage"},
+	"lab/labtest":       {"lab", "initramfs"},
+	"lab/labtest/guest": {"initramfs"},
 }
 
 // A test may use besides what makes its inputs.
-var testsMayImport = []string{"sample", "xz", "lab", "lab/labtest", "lab/labtest/guest", "kmod", "ext4", "rootfs", "edit", "recipe", "node", "gadget"}
+var testsMayImport = []string{"sample", "xz", "lab", "lab/labtest", "lab/labtest/guest", "kmod", "uevent", "cluster", "gadget", "ext4", "rootfs", "edit", "recipe", "node"}
 
 func TestImports(t *testing.T) {
 	files, err := filepath.Glob("*/*.go")

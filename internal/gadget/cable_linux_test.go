@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/uevent"
 )
 
 // stuck is when the kernel is given up on.
@@ -35,7 +36,7 @@ func isThere(name string) bool {
 // device came or went, or that configfs made one.
 func await(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	events, err := uevents()
+	events, err := uevent.Listen(uevent.Kernel)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,6 +49,20 @@ func ReadSettings(name string) (Settings, error) {
 	return s, nil
 }
 
+// ReadType reads what a settings file says that this is, node or controller, and
+// nothing else of it.
+func ReadType(name string) (string, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
+	values, err := assignments(string(text))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return values["TYPE"], nil
+}
+
 func parseSettings(text string) (Settings, error) {
 	values, err := assignments(text)
 	if err != nil {

@@ -88,13 +88,13 @@ func TestRead(t *testing.T) {
 		{"m.ko", true}, {"m.ko.xz", true}, {"m.ko.gz", true}, {"m.ko.zst", true},
 		{"m.ko.lz4", false}, {"cut.ko.xz", false},
 	} {
-		got, err := read(dir, tt.file)
+		got, err := Read(dir, tt.file)
 		if (err == nil) != tt.ok || tt.ok && !bytes.Equal(got, elf) {
-			t.Errorf("read(%s) = %d bytes, %v; want %t", tt.file, len(got), err, tt.ok)
+			t.Errorf("Read(%s) = %d bytes, %v; want %t", tt.file, len(got), err, tt.ok)
 		}
 	}
-	if _, err := read(dir, "none.ko"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("read() of no file: %v", err)
+	if _, err := Read(dir, "none.ko"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Read() of no file: %v", err)
 	}
 	if !slices.Equal([]bool{compressed("a.ko"), compressed("a.ko.xz")}, []bool{false, true}) {
 		t.Error("compressed() mistakes one for the other")

@@ -84,7 +84,7 @@ func insert(tree fs.FS, file string) error {
 
 func insertNew(tree fs.FS, file string) error {
 	if compressed(file) {
-		module, err := read(tree, file)
+		module, err := Read(tree, file)
 		if err != nil {
 			return err
 		}

@@ -19,8 +19,8 @@ const maxModule = 64 << 20
 // the kernel. Not every kernel can do that by itself.
 func compressed(file string) bool { return path.Ext(file) != ".ko" }
 
-// read returns a module as its compiler left it.
-func read(dir fs.FS, file string) ([]byte, error) {
+// Read returns a module as its compiler left it.
+func Read(dir fs.FS, file string) ([]byte, error) {
 	f, err := dir.Open(file)
 	if err != nil {
 		return nil, err

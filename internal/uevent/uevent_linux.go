@@ -1,64 +1,43 @@
-// Package uevent listens to what Linux says of devices that come, go and change,
-// over netlink (kobject uevents), so that nobody has to look again and again.
+// Package uevent listens to what is said of devices that come and go.
 package uevent
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Wait returns once done does or fails. It asks at once, and again whenever a
-// device of one of the subsystems comes, goes or changes, until ctx ends; then it
-// returns the cause.
-func Wait(ctx context.Context, done func() (bool, error), subsystems ...string) error {
-	if ok, err := done(); ok || err != nil {
-		return err
-	}
-	events, err := listen()
-	if err != nil {
-		return err
-	}
-	defer events.Close()
-	defer context.AfterFunc(ctx, func() { events.SetReadDeadline(time.Unix(1, 0)) })()
-	for {
-		// What came before we listened has no event any more.
-		if ok, err := done(); ok || err != nil {
-			return err
-		}
-		err := next(events, subsystems)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return context.Cause(ctx)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
+// A Source is who speaks: the kernel, as soon as it knows, or udev, when it has
+// given a device its names.
+type Source uint32
 
-func listen() (*os.File, error) {
-	const kernelGroup = 1
+// Sources, in the numbers of their multicast groups.
+const (
+	Kernel Source = 1
+	Udev   Source = 2
+)
+
+// Listen starts to listen. Reads of the file return an event each; its deadlines
+// work.
+func Listen(source Source) (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
 	if err != nil {
 		return nil, fmt.Errorf("listen to uevents: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: kernelGroup}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: uint32(source)}); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("listen to uevents: %w", err)
 	}
 	return os.NewFile(uintptr(fd), "uevents"), nil
 }
 
-// next returns at the next event about one of the subsystems, or if there were
-// so many events that some were lost.
-func next(events *os.File, subsystems []string) error {
-	buf := make([]byte, 8<<10) // the kernel's have at most 2 KiB, and a header
+// Await returns at the next event about a device of one of the subsystems, or if
+// there were so many events that some were lost.
+func Await(events *os.File, subsystems ...string) error {
+	buf := make([]byte, 16<<10) // the kernel's have at most 2 KiB, and a header; udev's add to that
 	for {
 		n, err := events.Read(buf)
 		if errors.Is(err, unix.ENOBUFS) {
@@ -67,18 +46,10 @@ func next(events *os.File, subsystems []string) error {
 		if err != nil {
 			return err
 		}
-		if slices.Contains(subsystems, subsystem(buf[:n])) {
-			return nil
+		for _, s := range subsystems {
+			if bytes.Contains(buf[:n], []byte("SUBSYSTEM="+s+"\x00")) {
+				return nil
+			}
 		}
 	}
-}
-
-// subsystem is that of an event: a header, then KEY=value, each ended by a zero.
-func subsystem(event []byte) string {
-	for field := range bytes.SplitSeq(event, []byte{0}) {
-		if value, ok := bytes.CutPrefix(field, []byte("SUBSYSTEM=")); ok {
-			return string(value)
-		}
-	}
-	return ""
 }

@@ -1,4 +1,4 @@
-package labtest
+package initramfs_test
 
 import (
 	"os"
@@ -8,36 +8,42 @@ import (
 	"strings"
 	"testing"
 
+	"clusterctrl/internal/initramfs"
+	"clusterctrl/internal/lab/labtest"
 	"github.com/google/go-cmp/cmp"
 	"github.com/u-root/u-root/pkg/cpio"
 )
 
 // TestLoadOrder holds the order against modprobe's.
 func TestLoadOrder(t *testing.T) {
-	for arch, names := range map[Arch][]string{
-		AMD64: {"ext4", "vfat", "usb_f_rndis", "dummy-hcd", "virtio_blk", "rndis_host", "nfsv4"},
-		ARM64: {"ext4", "sdhci_iproc", "bcm2835", "usb_f_ncm"},
-		ARMv6: {"ext4", "usb_f_acm"},
+	for arch, names := range map[labtest.Arch][]string{
+		labtest.AMD64: {"ext4", "vfat", "usb_f_rndis", "dummy-hcd", "virtio_blk", "rndis_host", "nfsv4"},
+		labtest.ARM64: {"ext4", "sdhci_iproc", "bcm2835", "usb_f_ncm"},
+		labtest.ARMv6: {"ext4", "usb_f_acm"},
 	} {
-		k := NewKernel(t, arch)
+		k := labtest.NewKernel(t, arch)
 		for _, name := range names {
-			got, err := k.loadOrder([]string{name})
+			got, err := initramfs.LoadOrder(os.DirFS(k.Modules), []string{name})
 			if err != nil {
 				t.Errorf("%s: %v", arch, err)
 			}
-			if diff := cmp.Diff(k.modprobe(t, name), got); diff != "" {
+			if diff := cmp.Diff(modprobe(t, k.Modules, name), got); diff != "" {
 				t.Errorf("%s: %s: -modprobe +ours:\n%s", arch, name, diff)
 			}
 		}
 	}
 }
 
-func (k Kernel) modprobe(t *testing.T, name string) []string {
-	root, _, _ := strings.Cut(k.modules, "/lib/modules/")
+func modprobe(t *testing.T, modules, name string) []string {
+	root, _, _ := strings.Cut(modules, "/lib/modules/")
+	out, err := exec.Command("/usr/sbin/modprobe", "-d", root, "-S", filepath.Base(modules), "--show-depends", name).Output()
+	if err != nil {
+		t.Fatalf("modprobe %s: %v", name, err)
+	}
 	var files []string
-	for line := range strings.Lines(run(t, exec.Command("/usr/sbin/modprobe", "-d", root, "-S", filepath.Base(k.modules), "--show-depends", name))) {
+	for line := range strings.Lines(string(out)) {
 		if words := strings.Fields(line); len(words) > 1 && words[0] == "insmod" {
-			file := strings.TrimPrefix(words[1], k.modules+"/")
+			file := strings.TrimPrefix(words[1], modules+"/")
 			if !slices.Contains(files, file) {
 				files = append(files, file)
 			}
@@ -47,11 +53,11 @@ func (k Kernel) modprobe(t *testing.T, name string) []string {
 }
 
 func TestLoadOrderRefuses(t *testing.T) {
-	k := NewKernel(t, AMD64)
-	if order, err := k.loadOrder([]string{"ext4", "no_such"}); err == nil {
+	k := labtest.NewKernel(t, labtest.AMD64)
+	if order, err := initramfs.LoadOrder(os.DirFS(k.Modules), []string{"ext4", "no_such"}); err == nil {
 		t.Errorf("loadOrder(no_such) = %q", order)
 	}
-	if order, err := k.loadOrder([]string{"configfs", "8250"}); err != nil || len(order) > 1 {
+	if order, err := initramfs.LoadOrder(os.DirFS(k.Modules), []string{"configfs", "8250"}); err != nil || len(order) > 1 {
 		t.Errorf("loadOrder of what is built in = %q, %v", order, err)
 	}
 }
@@ -61,7 +67,7 @@ func TestInitramfs(t *testing.T) {
 	if err := os.WriteFile(program, []byte("#!"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	name := NewKernel(t, AMD64).Initramfs(t, Initramfs{
+	name := labtest.NewKernel(t, labtest.AMD64).Initramfs(t, labtest.Initramfs{
 		Init: program, Modules: []string{"vfat"}, Files: map[string]string{"bin/sh": program},
 	})
 	f, err := os.Open(name)
