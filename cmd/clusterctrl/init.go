@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-
-	"clusterctrl/internal/gadget"
 	"clusterctrl/internal/nat"
 	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
@@ -21,17 +18,15 @@ func initCommand() *cobra.Command {
 		Example: "  sudo clusterctrl init",
 		Args:    exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := gadget.ReadSettings(node.SettingsFile)
-			if err != nil {
+			kind, err := controllerType(cmd)
+			switch {
+			case err != nil:
 				return err
-			}
-			switch settings.Type {
-			case node.CNAT.Type():
+			case kind == node.CNAT.Type():
 				return nat.Start()
-			case node.CBridge.Type():
+			case kind == node.CBridge.Type():
 				return nat.Stop() // what an earlier role may have left
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "clusterctrl: TYPE=%s is no controller: nothing to make ready\n", settings.Type)
 			return nil
 		},
 	}

@@ -9,18 +9,29 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const nodesHelp = `Nodes makes node images from a controller's image that "clusterctrl build" made
-and that has not been booted. What was changed in it since, the nodes get too.
-Where the file system can share blocks (btrfs, XFS, APFS), 252 nodes take the
-space of one.`
+const nodesHelp = `Nodes without an IMAGE, on a controller, lists the nodes that are plugged in: where,
+how they booted, their network card and serial console here, and since when. What
+is missing is shown as "-". An address besides 172.19.181.n is known once the
+controller has talked to the node there. Of two nodes with one number, the list
+says which has the name.
 
-const nodesExample = `  # ten nodes beside the controller's image
+Nodes with an IMAGE, on any computer, makes node images from a controller's image
+that "clusterctrl build" made and that has not been booted. What was changed in it
+since, the nodes get too. Where the file system can share blocks (btrfs, XFS,
+APFS), 252 nodes take the space of one.`
+
+const nodesExample = `  # what is plugged in; then what comes and goes, until Ctrl-C
+  clusterctrl nodes
+  clusterctrl nodes --watch
+
+  # ten nodes beside the controller's image
   clusterctrl nodes out/2025-05-13-1-bookworm-ClusterCTRL-arm64-lite-CBRIDGE.img --nodes 10
 
   # two more, elsewhere
   clusterctrl nodes CBRIDGE.img --only p11,p12 -o cards`
 
 type nodesFlags struct {
+	watch                     bool
 	dir                       string
 	n                         int
 	only                      []string
@@ -30,23 +41,53 @@ type nodesFlags struct {
 func nodesCommand() *cobra.Command {
 	var f nodesFlags
 	cmd := &cobra.Command{
-		Use:     "nodes IMAGE --nodes N",
-		Short:   "Make more node images from a controller's image",
+		Use:     "nodes [--watch] | nodes IMAGE {--nodes N | --only ROLES}",
+		Short:   "List the nodes that are plugged in, or make more node images",
 		Long:    nodesHelp,
 		Example: nodesExample,
-		Args:    exactly(1, "IMAGE, a controller's"),
-		RunE:    func(cmd *cobra.Command, args []string) error { return runNodes(cmd, f, args[0]) },
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("nodes: got %d arguments: want none, or IMAGE, a controller's", len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return f.list(cmd)
+			}
+			if f.watch {
+				return usagef("--watch is about nodes that are plugged in: want no IMAGE")
+			}
+			return runNodes(cmd, f, args[0])
+		},
 	}
 	fl := cmd.Flags()
 	fl.SortFlags = false
-	fl.IntVarP(&f.n, "nodes", "n", 0, "make the images of p1 to p`N`, N up to 252")
-	fl.StringSliceVar(&f.only, "only", nil, "make the images of these `ROLES`: p7, cnat ...")
-	fl.StringVarP(&f.dir, "output", "o", "", "make the images in `DIR` (default: beside IMAGE)")
-	fl.BoolVar(&f.force, "force", false, "replace images that exist")
-	fl.BoolVar(&f.keep, "keep", false, "keep images that exist, make the others")
-	fl.BoolVar(&f.noSums, "no-sums", false, "write no SHA256SUMS: faster, for many nodes")
-	fl.BoolVar(&f.json, "json", false, "print what was made as JSON")
+	fl.BoolVarP(&f.watch, "watch", "w", false, "list: print a line for each node plugged in or unplugged from now on")
+	fl.BoolVar(&f.json, "json", false, "list, or images: print JSON; with --watch an object a line")
+	fl.IntVarP(&f.n, "nodes", "n", 0, "images: make those of p1 to p`N`, N up to 252")
+	fl.StringSliceVar(&f.only, "only", nil, "images: make those of these `ROLES`: p7, cnat ...")
+	fl.StringVarP(&f.dir, "output", "o", "", "images: make them in `DIR` (default: beside IMAGE)")
+	fl.BoolVar(&f.force, "force", false, "images: replace those that exist")
+	fl.BoolVar(&f.keep, "keep", false, "images: keep those that exist, make the others")
+	fl.BoolVar(&f.noSums, "no-sums", false, "images: write no SHA256SUMS: faster, for many nodes")
 	return cmd
+}
+
+// imageFlags are those that say which images to make and how.
+var imageFlags = []string{"nodes", "only", "output", "force", "keep", "no-sums"}
+
+// list prints what is plugged in, or what comes and goes.
+func (f nodesFlags) list(cmd *cobra.Command) error {
+	for _, name := range imageFlags {
+		if cmd.Flags().Changed(name) {
+			return usagef("--%s is about images to make: want IMAGE, a controller's", name)
+		}
+	}
+	if f.watch {
+		return watchNodes(cmd, f.json)
+	}
+	return listNodes(cmd, f.json)
 }
 
 func runNodes(cmd *cobra.Command, f nodesFlags, image string) error {

@@ -1,0 +1,17 @@
+//go:build !linux
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+var errNotLinux = fmt.Errorf("controllers run Linux: %w", errors.ErrUnsupported)
+
+// Nodes returns what is plugged into this machine, on Linux.
+func Nodes() ([]Node, error) { return nil, errNotLinux }
+
+// Watch tells what is plugged in and unplugged, on Linux.
+func Watch(context.Context, func(Event) error) error { return errNotLinux }

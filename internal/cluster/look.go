@@ -1,0 +1,194 @@
+package cluster
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"clusterctrl/internal/node"
+)
+
+// A Machine is where nodes are looked for.
+type Machine struct {
+	Files      fs.FS // all of its files: /sys, /dev and /run among them
+	Neighbours []Neighbour
+	Now        time.Time
+	Uptime     time.Duration // by the clock that udev goes by, CLOCK_MONOTONIC
+}
+
+// A Neighbour is who answered at an address.
+type Neighbour struct {
+	MAC  string
+	Addr netip.Addr
+}
+
+const usbDevices = "sys/bus/usb/devices"
+
+// Nodes returns what is plugged in, by number, and of those with one number the
+// one with the names first.
+func (m Machine) Nodes() ([]Node, error) {
+	entries, err := fs.ReadDir(m.Files, usbDevices)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // a kernel without USB
+	}
+	if err != nil {
+		return nil, err
+	}
+	var nodes []Node
+	for _, e := range entries {
+		if n, ok := m.node(path.Join(usbDevices, e.Name())); ok {
+			nodes = append(nodes, n)
+		}
+	}
+	for i, n := range nodes {
+		nodes[i].OtherHolds = !n.holdsName() && slices.ContainsFunc(nodes, func(other Node) bool {
+			return other.ID == n.ID && other.holdsName()
+		})
+	}
+	slices.SortFunc(nodes, func(a, b Node) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), -compare(a.holdsName(), b.holdsName()), cmp.Compare(a.USBPath, b.USBPath))
+	})
+	return nodes, nil
+}
+
+func (n Node) holdsName() bool { return n.Interface == n.name() || n.Serial != "" }
+
+func compare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// node returns what the USB device in a directory is, if it is a node. A device
+// may go away while it is looked at; nothing of it is then an error.
+func (m Machine) node(dir string) (Node, bool) {
+	id, boot, ok := m.identity(dir)
+	if !ok {
+		return Node{}, false
+	}
+	n := Node{
+		ID: id, Boot: boot, USBPath: path.Base(dir), LinkState: NoLink,
+		Since:  m.since(dir),
+		device: path.Base(dir) + "#" + m.read(dir, "devnum"),
+	}
+	if link, ok := m.child(dir, "net"); ok {
+		m.addLink(&n, link)
+	}
+	n.Addresses = m.addresses(n)
+	if tty, ok := m.child(dir, "tty"); ok {
+		if target, err := fs.ReadLink(m.Files, "dev/"+id.Port()); err == nil && path.Base(target) == path.Base(tty) {
+			n.Serial = "/dev/" + id.Port()
+		}
+	}
+	return n, true
+}
+
+// identity reads who a USB device says that it is.
+func (m Machine) identity(dir string) (node.ID, Boot, bool) {
+	product, err := strconv.ParseUint(m.read(dir, "idProduct"), 16, 16)
+	if err != nil || product < node.FirstProductID || product > node.LastProductID ||
+		m.read(dir, "idVendor") != fmt.Sprintf("%04x", node.VendorID) {
+		return 0, "", false
+	}
+	id, err := node.ParseID("p" + m.read(dir, "serial"))
+	if err != nil {
+		return 0, "", false
+	}
+	switch m.read(dir, "product") {
+	case node.Product:
+		return id, FromCard, true
+	case node.USBBootProduct:
+		return id, OverUSB, true
+	}
+	return 0, "", false
+}
+
+// child returns the directory of the device of a class, net or tty, that a
+// driver made of one of a USB device's interfaces.
+func (m Machine) child(dir, class string) (string, bool) {
+	found, err := fs.Glob(m.Files, path.Join(dir, "*:*", class, "*"))
+	if err != nil || len(found) == 0 {
+		return "", false
+	}
+	return found[0], true
+}
+
+func (m Machine) addLink(n *Node, link string) {
+	n.Interface = path.Base(link)
+	n.MAC = m.read(link, "address")
+	if bridge, err := fs.ReadLink(m.Files, path.Join(link, "master")); err == nil {
+		n.Bridge = path.Base(bridge)
+	}
+	const up = 1 // IFF_UP of netdevice(7)
+	flags, _ := strconv.ParseUint(m.read(link, "flags"), 0, 32)
+	switch {
+	case flags&up == 0:
+		n.LinkState = LinkDown
+	case m.read(link, "carrier") == "1":
+		n.LinkState = LinkUp
+	default:
+		n.LinkState = NoCarrier
+	}
+}
+
+// addresses are the fixed ones that the node has in any case, and those that its
+// MAC address answered at.
+func (m Machine) addresses(n Node) []netip.Addr {
+	all := []netip.Addr{n.ID.Addr()}
+	if n.Boot == OverUSB {
+		all = append(all, n.ID.NFSAddr())
+	}
+	fixed := len(all)
+	for _, other := range m.Neighbours {
+		mac, err := net.ParseMAC(other.MAC)
+		if err == nil && slices.Equal(mac, n.ID.DevMAC()) && !slices.Contains(all, other.Addr) && !other.Addr.IsLinkLocalUnicast() {
+			all = append(all, other.Addr)
+		}
+	}
+	slices.SortFunc(all[fixed:], netip.Addr.Compare)
+	return all
+}
+
+// since returns when a USB device was plugged in. The times of files in /sys are
+// those of somebody's first look at them, and a Pi without a clock of its own has
+// a wrong time when it starts. What udev notes is right whatever the time was
+// set to later. The kernel's own count, which stands in for it where there is no
+// udev, starts again after 49 days.
+func (m Machine) since(dir string) time.Time {
+	major, minor, ok := strings.Cut(m.read(dir, "dev"), ":")
+	if !ok {
+		return time.Time{}
+	}
+	notes := m.read("run/udev/data", "c"+major+":"+minor)
+	for line := range strings.Lines(notes) {
+		if us, err := strconv.ParseInt(strings.TrimSpace(strings.TrimPrefix(line, "I:")), 10, 64); err == nil {
+			return m.Now.Add(time.Duration(us)*time.Microsecond - m.Uptime)
+		}
+	}
+	ms, err := strconv.ParseInt(m.read(dir, "power/connected_duration"), 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return m.Now.Add(-time.Duration(ms) * time.Millisecond)
+}
+
+// read returns the text of an attribute, empty if there is none.
+func (m Machine) read(dir, name string) string {
+	text, err := fs.ReadFile(m.Files, path.Join(dir, name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
