@@ -26,7 +26,8 @@ var mayImport = map[string][]string{
 	"cable":             {"usbip", "uevent"},
 	"initramfs":         {"kmod"},
 	"nat":               {"node"},
-	"lab":               {"mbr", "fat", "diskimage"},
+	"lab":               {"mbr", "fat", "rootfs", "diskimage", "initramfs", "kmod", "cable", "lab/inside"},
+	"lab/inside":        {"mbr", "initramfs", "uevent", "usbip", "cable"},
 	"lab/labtest":       {"lab", "initramfs"},
 	"lab/labtest/guest": {"initramfs"},
 }

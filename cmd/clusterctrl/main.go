@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"clusterctrl/internal/firstboot"
+	"clusterctrl/internal/lab/inside"
 	"github.com/spf13/cobra"
 )
 
@@ -35,6 +36,15 @@ var aliases = map[string][]string{
 
 func main() {
 	name := filepath.Base(os.Args[0])
+	if name == "init" && os.Getpid() == 1 {
+		fail(inside.Main(os.Args)) // it returns only if there is no system to start
+	}
+	if name == inside.Name {
+		if err := inside.Serve(); err != nil {
+			fail(err)
+		}
+		return
+	}
 	if name == "reconfig-clusterctrl" && os.Getpid() == 1 {
 		fail(firstboot.Main(os.Args)) // it returns only if there is no system to start
 	}
@@ -94,7 +104,7 @@ func rootCommand() *cobra.Command {
 		return usagef("%w", err)
 	})
 	root.PersistentFlags().BoolP("quiet", "q", false, "show no progress")
-	root.AddCommand(buildCommand(), nodesCommand(), inspectCommand(), reconfigCommand(), verifyCommand(), compositeCommand(), initCommand(), emulateCommand())
+	root.AddCommand(buildCommand(), nodesCommand(), inspectCommand(), reconfigCommand(), verifyCommand(), compositeCommand(), initCommand(), emulateCommand(), labCommand())
 	return root
 }
 

@@ -40,6 +40,13 @@ func (c *Cable) Plug(in bool) {
 	c.update()
 }
 
+// IsIn reports whether the plug is in.
+func (c *Cable) IsIn() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.in
+}
+
 // Connected reports whether the plug is in and both machines are on.
 func (c *Cable) Connected() bool {
 	c.mu.Lock()
@@ -70,11 +77,11 @@ func (c *Cable) set(side Side, w *wire) {
 func (c *Cable) relay(side Side, stream io.Reader) error {
 	for {
 		f, err := readFrame(stream)
-		if err == io.EOF {
-			return nil
+		if errors.Is(err, errFrame) {
+			return err
 		}
 		if err != nil {
-			return err
+			return nil // the machine went off, wherever it was
 		}
 		switch f.kind {
 		case payload:

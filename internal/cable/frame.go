@@ -2,6 +2,7 @@ package cable
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -30,6 +31,9 @@ const (
 	maxPayload = 1<<16 - 1
 )
 
+// errFrame is wrapped by the error about what is no frame.
+var errFrame = errors.New("virtual cable")
+
 func readFrame(r io.Reader) (frame, error) {
 	var h [headerSize]byte
 	if _, err := io.ReadFull(r, h[:]); err != nil {
@@ -37,7 +41,7 @@ func readFrame(r io.Reader) (frame, error) {
 	}
 	f := frame{session: binary.LittleEndian.Uint32(h[:]), kind: kind(binary.LittleEndian.Uint16(h[4:]))}
 	if f.kind < plugged || f.kind > hungUp {
-		return frame{}, fmt.Errorf("virtual cable: message of kind %d: want %d to %d", f.kind, plugged, hungUp)
+		return frame{}, fmt.Errorf("%w: message of kind %d: want %d to %d", errFrame, f.kind, plugged, hungUp)
 	}
 	f.data = make([]byte, binary.LittleEndian.Uint16(h[6:]))
 	_, err := io.ReadFull(r, f.data)

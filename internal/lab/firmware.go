@@ -30,19 +30,39 @@ type bootFiles struct {
 
 // readCard does what the firmware does before it starts the kernel: it finds
 // the boot partition of a card and, by config.txt, the files to start.
-func (m model) readCard(card string) (bootFiles, error) {
+func (m model) readCard(card string) (found bootFiles, err error) {
+	err = withBootPartition(card, func(boot fs.FS) error {
+		found, err = m.firmware(boot)
+		return err
+	})
+	return found, err
+}
+
+// readLine reads the command line alone.
+func (m model) readLine(card string) (line string, err error) {
+	err = withBootPartition(card, func(boot fs.FS) error {
+		config, err := m.readConfig(boot)
+		if err == nil {
+			line, err = config.commandLine(boot, "")
+		}
+		return err
+	})
+	return line, err
+}
+
+func withBootPartition(card string, read func(fs.FS) error) error {
 	f, err := os.Open(card)
 	if err != nil {
-		return bootFiles{}, err
+		return err
 	}
 	defer f.Close()
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
-		return bootFiles{}, err
+		return err
 	}
 	table, err := mbr.Read(f, size)
 	if err != nil {
-		return bootFiles{}, err
+		return err
 	}
 	boot := table.Partitions[0]
 	partition := struct {
@@ -50,25 +70,23 @@ func (m model) readCard(card string) (bootFiles, error) {
 		io.WriterAt // of a file that is open for reading: nothing is written
 	}{io.NewSectionReader(f, boot.Start, boot.Size), f}
 	files, err := fat.Open(partition, boot.Size)
-	if err != nil {
-		return bootFiles{}, fmt.Errorf("boot partition: %w", err)
+	if err == nil {
+		err = read(files)
 	}
-	found, err := m.firmware(files)
 	if err != nil {
-		return bootFiles{}, fmt.Errorf("boot partition: %w", err)
+		return fmt.Errorf("boot partition: %w", err)
 	}
-	return found, nil
+	return nil
 }
 
 // firmware reads what config.txt in the boot partition asks to be started.
 // Overlays and all about the board's devices are left out: QEMU's board has
 // what it has.
 func (m model) firmware(boot fs.FS) (found bootFiles, err error) {
-	text, err := fs.ReadFile(boot, "config.txt")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	config, err := m.readConfig(boot)
+	if err != nil {
 		return bootFiles{}, err
 	}
-	config := m.parseConfig(string(text))
 	kernel := config.get("kernel", m.kernel)
 	prefix := config.get("os_prefix", "")
 	if _, err := fs.Stat(boot, prefix+kernel); err != nil {
@@ -77,11 +95,9 @@ func (m model) firmware(boot fs.FS) (found bootFiles, err error) {
 	if found.kernel, err = fs.ReadFile(boot, prefix+kernel); err != nil {
 		return bootFiles{}, err
 	}
-	line, err := fs.ReadFile(boot, prefix+config.get("cmdline", "cmdline.txt"))
-	if err != nil {
+	if found.commandLine, err = config.commandLine(boot, prefix); err != nil {
 		return bootFiles{}, err
 	}
-	found.commandLine, _, _ = strings.Cut(string(line), "\n")
 	if found.initramfs, err = config.initramfs(boot, prefix, kernel); err != nil {
 		return bootFiles{}, err
 	}
@@ -117,6 +133,21 @@ func (c config) get(key, otherwise string) string {
 		return value
 	}
 	return otherwise
+}
+
+// readConfig reads config.txt, which need not be there.
+func (m model) readConfig(boot fs.FS) (config, error) {
+	text, err := fs.ReadFile(boot, "config.txt")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return m.parseConfig(string(text)), nil
+}
+
+func (c config) commandLine(boot fs.FS, prefix string) (string, error) {
+	text, err := fs.ReadFile(boot, prefix+c.get("cmdline", "cmdline.txt"))
+	line, _, _ := strings.Cut(string(text), "\n")
+	return line, err
 }
 
 // parseConfig reads config.txt. A section's head stands for all sections that

@@ -44,7 +44,7 @@ type Config struct {
 	// What is below may be changed between boots.
 
 	// Software is what the machine starts, if not what the image's boot
-	// partition holds.
+	// partition holds. Where it has no command line, the image's is taken.
 	Software *Software
 
 	// KernelArgs are further words for the kernel. They stand before most of
@@ -165,7 +165,14 @@ func cardSize(size int64) int64 {
 // software finds what the machine starts; dir is for what must be copied.
 func (m *Machine) software(dir string) (Software, deviceTree, error) {
 	if m.Software != nil {
-		return *m.Software, m.model.treeFor(m.Software.DeviceTree), nil
+		s := *m.Software
+		if s.CommandLine == "" && m.card != "" {
+			var err error
+			if s.CommandLine, err = m.model.readLine(m.card); err != nil {
+				return Software{}, deviceTree{}, fmt.Errorf("%s: %w", m.Image, err)
+			}
+		}
+		return s, m.model.treeFor(s.DeviceTree), nil
 	}
 	files, err := m.model.readCard(m.card)
 	if err != nil {

@@ -1,0 +1,295 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"text/tabwriter"
+
+	"clusterctrl/internal/lab"
+	"clusterctrl/internal/node"
+	"clusterctrl/internal/payload"
+	"clusterctrl/internal/provision"
+	"clusterctrl/internal/rootfs"
+	"github.com/spf13/cobra"
+)
+
+const labHelp = `Lab runs a whole cluster on this computer: a controller and nodes that QEMU
+emulates, from the images that "clusterctrl build" made, with a virtual USB cable
+between the controller and each node. The controller sees ethpi1, ttypi1 and so on,
+as it would on a desk.`
+
+const labUpHelp = `Up starts a machine for each IMAGE and connects every node with the controller, if
+one of the images is a controller's. It runs until "clusterctrl lab down" or
+Ctrl-C; use another terminal meanwhile. The images are not changed: machines write
+to copies, which are thrown away.
+
+An image comes with its first boot: a machine restarts once or twice before it is
+what it is to be, and on a computer that has to emulate everything that takes
+minutes.
+
+The machines need a Linux for arm64 with drivers for QEMU and for virtual USB, both
+ends: that of Raspberry Pi OS lacks them, Debian's has them. Where the images hold
+no such kernel, give the directory of one that was unpacked:
+
+  dpkg-deb -x linux-image-6.1.0-40-arm64_6.1.153-1_arm64.deb kernel
+  clusterctrl lab up --kernel kernel out/*.img`
+
+const labUpExample = `  clusterctrl lab up --kernel kernel out/*-CNAT.img out/*-p[1-4].img
+
+  # in another terminal
+  clusterctrl lab console cnat       # then, in there: clusterctrl nodes
+  clusterctrl lab unplug p2
+  clusterctrl lab cut p1             # its power
+  clusterctrl lab down`
+
+func labCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "lab",
+		Short:   "Run a whole virtual cluster on this computer (needs QEMU)",
+		Long:    labHelp,
+		Example: labUpExample,
+		Args:    exactly(0, "a command of lab"),
+	}
+	cmd.RunE = func(*cobra.Command, []string) error { return usagef("lab: want up, status, console or another of its commands") }
+	cmd.AddCommand(labUpCommand(), labStatusCommand(), labDownCommand())
+	for _, verb := range []struct{ do, short string }{
+		{lab.AskOn, "Switch a machine on"},
+		{lab.AskCut, "Cut the power of a machine"},
+		{lab.AskPlug, "Plug a node into the controller"},
+		{lab.AskUnplug, "Pull a node's plug"},
+	} {
+		cmd.AddCommand(labVerb(verb.do, verb.short))
+	}
+	return cmd
+}
+
+type labFlags struct {
+	kernel string
+	memory int
+}
+
+func labUpCommand() *cobra.Command {
+	var f labFlags
+	cmd := &cobra.Command{
+		Use:     "up IMAGE...",
+		Short:   "Start a virtual cluster",
+		Long:    labUpHelp,
+		Example: labUpExample,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("up: want IMAGE, one or more")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return labUp(cmd, f, args) },
+	}
+	cmd.Flags().StringVar(&f.kernel, "kernel", "", "start the kernel in `DIR`, an unpacked package of Debian's linux-image-arm64")
+	cmd.Flags().IntVar(&f.memory, "memory", 512, "give each machine `MIB` of memory")
+	return cmd
+}
+
+// labDir is where a user's virtual cluster has its files, the socket among them.
+func labDir() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(cache, "clusterctrl", "lab"), nil
+}
+
+func labSocket() (string, error) {
+	dir, err := labDir()
+	return filepath.Join(dir, "socket"), err
+}
+
+func labUp(cmd *cobra.Command, f labFlags, images []string) (err error) {
+	if f.memory < 128 {
+		return usagef("--memory %d: want 128 or more", f.memory)
+	}
+	members, err := labMembers(cmd.Context(), images, f.memory)
+	if err != nil {
+		return err
+	}
+	socket, err := labListen()
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	kernel, err := labKernel(f.kernel, images[0])
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kernel.Close()) }()
+	program, err := payload.Program(rootfs.ARM64)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(socket.Addr().String()), "run-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	var mu sync.Mutex
+	rig, err := lab.NewRig(cmd.Context(), lab.RigConfig{
+		Members: members, Dir: dir, Kernel: kernel, Init: program,
+		Say: func(line string) {
+			mu.Lock()
+			defer mu.Unlock()
+			fmt.Fprintln(cmd.OutOrStdout(), line)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rig.Close()) }()
+	for _, m := range rig.Members() {
+		m.PowerOn()
+	}
+	return rig.Serve(cmd.Context(), socket)
+}
+
+// labMembers finds out what the images are to be.
+func labMembers(ctx context.Context, images []string, memory int) ([]lab.MemberConfig, error) {
+	var members []lab.MemberConfig
+	for _, image := range images {
+		role, err := roleOf(ctx, image)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range members {
+			if m.Name == role.String() || m.Controller && role.IsController() {
+				return nil, fmt.Errorf("%s and %s are both %v: want one of each node, and one controller", m.Image, image, role)
+			}
+		}
+		members = append(members, lab.MemberConfig{Name: role.String(), Image: image, Controller: role.IsController(), Memory: memory})
+	}
+	return members, nil
+}
+
+// roleOf is what an image is, or what its first boot makes it.
+func roleOf(ctx context.Context, image string) (node.Role, error) {
+	if isPacked(image) {
+		return node.Role{}, fmt.Errorf("%s: it is packed: unpack it first", image)
+	}
+	report, err := provision.Inspect(ctx, image, nil, nil)
+	if err != nil {
+		return node.Role{}, err
+	}
+	name := report.Role
+	if name == "" {
+		name = report.Host
+	}
+	role, err := node.ParseRole(name)
+	if err != nil {
+		return node.Role{}, fmt.Errorf("%s is no member of a cluster, its name is %q: want what \"clusterctrl build\" made", image, name)
+	}
+	return role, nil
+}
+
+// labListen makes the socket that the other commands ask. There is one cluster of
+// a user's at a time.
+func labListen() (net.Listener, error) {
+	socket, err := labSocket()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
+		return nil, err
+	}
+	if conn, err := net.Dial("unix", socket); err == nil {
+		conn.Close()
+		return nil, errors.New("a virtual cluster is up already: end it with \"clusterctrl lab down\"")
+	}
+	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return net.Listen("unix", socket)
+}
+
+func labKernel(dir, image string) (lab.Kernel, error) {
+	if dir != "" {
+		return lab.OpenKernel(dir)
+	}
+	return lab.CardKernel(image)
+}
+
+func labAsk(q lab.Request) (lab.Reply, io.ReadWriteCloser, error) {
+	socket, err := labSocket()
+	if err != nil {
+		return lab.Reply{}, nil, err
+	}
+	return lab.Ask(socket, q)
+}
+
+func labVerb(do, short string) *cobra.Command {
+	return &cobra.Command{
+		Use:               do + " MACHINE",
+		Short:             short,
+		Args:              exactly(1, "MACHINE, such as p1"),
+		ValidArgsFunction: completeMachine,
+		RunE: func(_ *cobra.Command, args []string) error {
+			_, _, err := labAsk(lab.Request{Do: do, Machine: args[0]})
+			return err
+		},
+	}
+}
+
+// completeMachine offers the machines that there are.
+func completeMachine(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var names []cobra.Completion
+	if answer, _, err := labAsk(lab.Request{Do: lab.AskStatus}); err == nil && len(args) == 0 {
+		for _, m := range answer.Machines {
+			names = append(names, m.Name)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func labDownCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "down",
+		Short: "End the virtual cluster",
+		Args:  exactly(0, "none"),
+		RunE: func(*cobra.Command, []string) error {
+			_, _, err := labAsk(lab.Request{Do: lab.AskDown})
+			return err
+		},
+	}
+}
+
+func labStatusCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Say how the machines are",
+		Args:  exactly(0, "none"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			answer, _, err := labAsk(lab.Request{Do: lab.AskStatus})
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), answer.Machines)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "MACHINE\tPOWER\tCABLE")
+			for _, m := range answer.Machines {
+				power := "off"
+				if m.On {
+					power = "on"
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\n", m.Name, power, m.Cable)
+			}
+			return w.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+

@@ -1,0 +1,117 @@
+package lab
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+
+	"clusterctrl/internal/rootfs"
+	"github.com/klauspost/compress/gzip"
+)
+
+// A Kernel is one for the arm64 machine, with its modules.
+type Kernel struct {
+	Name    string // for errors: its release, and where it is from
+	Image   []byte
+	Modules fs.FS // its /lib/modules/RELEASE
+
+	io.Closer
+}
+
+// OpenKernel opens the kernel in a directory that holds what a package of
+// Debian's does, in boot and lib/modules, or as much of it as is needed.
+func OpenKernel(dir string) (Kernel, error) {
+	var names []string
+	for _, pattern := range []string{"boot/vmlinuz*", "vmlinuz*"} {
+		found, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return Kernel{}, err
+		}
+		names = append(names, found...)
+	}
+	if len(names) != 1 {
+		return Kernel{}, fmt.Errorf("%s: %d kernels: want one, as vmlinuz or boot/vmlinuz-RELEASE", dir, len(names))
+	}
+	image, err := os.ReadFile(names[0])
+	if err != nil {
+		return Kernel{}, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return Kernel{}, err
+	}
+	return newKernel(dir, image, root.FS(), root)
+}
+
+// CardKernel opens the kernel of an image, the one that the firmware of a Pi
+// with 64 bits starts.
+func CardKernel(image string) (Kernel, error) {
+	files, err := models["raspi3b"].readCard(image)
+	if err != nil {
+		return Kernel{}, fmt.Errorf("%s: %w", image, err)
+	}
+	disk, err := os.Open(image)
+	if err != nil {
+		return Kernel{}, err
+	}
+	info, err := disk.Stat()
+	if err != nil {
+		return Kernel{}, errors.Join(err, disk.Close())
+	}
+	tree, err := rootfs.OpenImage(disk, info.Size())
+	if err != nil {
+		return Kernel{}, errors.Join(fmt.Errorf("%s: %w", image, err), disk.Close())
+	}
+	return newKernel(image, files.kernel, tree, disk)
+}
+
+// newKernel finds the modules of a kernel. It closes what it cannot use.
+func newKernel(from string, image []byte, tree fs.FS, c io.Closer) (Kernel, error) {
+	release, err := releaseOf(image)
+	if err != nil {
+		return Kernel{}, errors.Join(fmt.Errorf("%s: %w", from, err), c.Close())
+	}
+	for _, lib := range []string{"lib/modules", "usr/lib/modules"} {
+		dir := path.Join(lib, release)
+		if _, err := fs.Stat(tree, dir); err != nil {
+			continue
+		}
+		modules, err := fs.Sub(tree, dir)
+		if err != nil {
+			return Kernel{}, errors.Join(err, c.Close())
+		}
+		return Kernel{fmt.Sprintf("%s of %s", release, from), image, modules, c}, nil
+	}
+	return Kernel{}, errors.Join(fmt.Errorf("%s: no lib/modules/%s, for the kernel there", from, release), c.Close())
+}
+
+// banner is what every kernel says of itself when it starts.
+var banner = regexp.MustCompile(`Linux version ([0-9][0-9A-Za-z.+_~-]*) \(`)
+
+// maxKernel bounds what a packed kernel is unpacked to.
+const maxKernel = 256 << 20
+
+// releaseOf finds the release in a kernel's image, which for arm64 is packed by
+// gzip or not at all.
+func releaseOf(image []byte) (string, error) {
+	if bytes.HasPrefix(image, []byte("\x1f\x8b")) {
+		z, err := gzip.NewReader(bytes.NewReader(image))
+		if err != nil {
+			return "", err
+		}
+		if image, err = io.ReadAll(io.LimitReader(z, maxKernel)); err != nil {
+			return "", fmt.Errorf("packed kernel: %w", err)
+		}
+	}
+	found := banner.FindSubmatch(image)
+	if found == nil {
+		return "", errors.New("no kernel for arm64: none says \"Linux version\"")
+	}
+	return string(found[1]), nil
+}
