@@ -104,7 +104,11 @@ func rootCommand() *cobra.Command {
 		return usagef("%w", err)
 	})
 	root.PersistentFlags().BoolP("quiet", "q", false, "show no progress")
-	root.AddCommand(buildCommand(), nodesCommand(), inspectCommand(), reconfigCommand(), verifyCommand(), compositeCommand(), initCommand(), emulateCommand(), labCommand())
+	root.AddCommand(
+		buildCommand(), nodesCommand(), inspectCommand(), reconfigCommand(), verifyCommand(),
+		compositeCommand(), initCommand(), consoleCommand(), sshCommand(),
+		emulateCommand(), labCommand(),
+	)
 	return root
 }
 

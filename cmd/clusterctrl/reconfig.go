@@ -96,11 +96,12 @@ func reconfigCommand() *cobra.Command {
 	var t target
 	var dryRun bool
 	cmd := &cobra.Command{
-		Use:     "reconfig ROLE {--image FILE | --root DIR}",
-		Short:   "Make an image or a directory another member of the cluster",
-		Long:    reconfigHelp,
-		Example: reconfigExample,
-		Args:    exactly(1, "ROLE: cbridge, cnat, or p1 to p252"),
+		Use:               "reconfig ROLE {--image FILE | --root DIR}",
+		Short:             "Make an image or a directory another member of the cluster",
+		Long:              reconfigHelp,
+		Example:           reconfigExample,
+		Args:              exactly(1, "ROLE: cbridge, cnat, or p1 to p252"),
+		ValidArgsFunction: completeRole,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			role, err := node.ParseRole(args[0])
 			if err != nil {
@@ -133,11 +134,12 @@ wrong.`
 func verifyCommand() *cobra.Command {
 	var t target
 	cmd := &cobra.Command{
-		Use:     "verify ROLE {--image FILE | --root DIR}",
-		Short:   "Say how an image or a directory deviates from a role",
-		Long:    verifyHelp,
-		Example: "  clusterctrl verify p7 --image p7.img",
-		Args:    exactly(1, "ROLE: cbridge, cnat, or p1 to p252"),
+		Use:               "verify ROLE {--image FILE | --root DIR}",
+		Short:             "Say how an image or a directory deviates from a role",
+		Long:              verifyHelp,
+		Example:           "  clusterctrl verify p7 --image p7.img",
+		Args:              exactly(1, "ROLE: cbridge, cnat, or p1 to p252"),
+		ValidArgsFunction: completeRole,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			role, err := node.ParseRole(args[0])
 			if err != nil {

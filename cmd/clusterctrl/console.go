@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"clusterctrl/internal/console"
+	"clusterctrl/internal/node"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+const consoleHelp = `Console opens the serial console of a node that is plugged into this controller.
+It needs no network on the node: a login is there as soon as the node has started.
+Press Enter to see it.
+
+At the start of a line, ~. ends the connection, ~~ sends a ~, and ~? helps. When
+the node is unplugged or restarts, the connection ends with exit status 1. Where
+the input ends, as of a file, output is still shown until Ctrl-C.`
+
+func consoleCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "console NODE",
+		Short:             "Open the serial console of a node (on the controller)",
+		Long:              consoleHelp,
+		Example:           "  clusterctrl console p7",
+		Args:              exactly(1, "NODE, such as p7"),
+		ValidArgsFunction: completeNode,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := node.ParseID(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			return runConsole(cmd, id)
+		},
+	}
+}
+
+func runConsole(cmd *cobra.Command, id node.ID) (err error) {
+	port, err := console.Open("/dev/" + id.Port())
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%v has no serial console here (no /dev/%s): it is not plugged in, has no power, or has not started yet", id, id.Port())
+	}
+	if err != nil {
+		return fmt.Errorf("%v: %w", id, err)
+	}
+	defer port.Close()
+	// What would end the program at once is to restore the terminal first.
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP, syscall.SIGQUIT)
+	defer stop()
+	newline := "\n"
+	if keyboard := int(os.Stdin.Fd()); term.IsTerminal(keyboard) {
+		state, err := term.MakeRaw(keyboard)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, term.Restore(keyboard, state)) }()
+		newline = "\r\n"
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "console of %v; ~. at the start of a line ends it, ~? helps%s", id, newline)
+	err = console.Run(ctx, port, cmd.InOrStdin(), cmd.OutOrStdout())
+	fmt.Fprint(cmd.ErrOrStderr(), newline)
+	switch {
+	case errors.Is(err, console.ErrGone):
+		return fmt.Errorf("%v: %w", id, console.ErrGone)
+	case errors.Is(err, context.Canceled) && cmd.Context().Err() == nil:
+		return errors.New("ended by a signal")
+	}
+	return err
+}

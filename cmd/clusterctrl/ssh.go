@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+
+	"clusterctrl/internal/cluster"
+	"clusterctrl/internal/node"
+	"github.com/spf13/cobra"
+)
+
+const sshHelp = `Ssh runs ssh to a node, at the address that it has on every controller,
+172.19.181.n. Its host key is kept and checked under the node's name; the first
+one is accepted, since it comes over a cable to the node itself. Words behind NODE
+are a command to run there, as with ssh itself.`
+
+const sshExample = `  clusterctrl ssh p7
+  clusterctrl ssh --user anna p7 -- uptime -p`
+
+func sshCommand() *cobra.Command {
+	var user string
+	cmd := &cobra.Command{
+		Use:               "ssh [--user NAME] NODE [-- COMMAND...]",
+		Short:             "Log in to a node, or run a command there, with ssh",
+		Long:              sshHelp,
+		Example:           sshExample,
+		ValidArgsFunction: completeNode,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("ssh: want NODE, such as p7")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := node.ParseID(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			return runSSH(cmd.Context(), id, sshArgs(id, user, args[1:]))
+		},
+	}
+	cmd.Flags().SetInterspersed(false) // flags behind NODE are the command's
+	cmd.Flags().StringVarP(&user, "user", "l", "", "log in as `NAME` (default: as ssh does)")
+	return cmd
+}
+
+// sshArgs are the arguments of ssh. One that was unplugged is not waited for as
+// long as a machine far away.
+func sshArgs(id node.ID, user string, command []string) []string {
+	args := []string{
+		"-o", "HostKeyAlias=" + id.String(), "-o", "CheckHostIP=no", "-o", "StrictHostKeyChecking=accept-new",
+		"-o", "ConnectTimeout=10",
+	}
+	if user != "" {
+		args = append(args, "-l", user)
+	}
+	if len(command) > 0 && command[0] == "--" {
+		command = command[1:]
+	}
+	return append(append(args, "--", id.Addr().String()), command...)
+}
+
+func runSSH(ctx context.Context, id node.ID, args []string) error {
+	program, err := exec.LookPath("ssh")
+	if err != nil {
+		return errors.New("no program ssh here; on Debian: apt-get install openssh-client")
+	}
+	if nodes, err := cluster.Nodes(); err == nil && len(nodes) > 0 && !plugged(nodes, id) {
+		fmt.Fprintf(os.Stderr, "clusterctrl: %v is not plugged in here; trying all the same\n", id)
+	}
+	return become(ctx, program, args)
+}
+
+func plugged(nodes []cluster.Node, id node.ID) bool {
+	for _, n := range nodes {
+		if n.ID == id {
+			return true
+		}
+	}
+	return false
+}

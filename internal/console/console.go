@@ -1,0 +1,109 @@
+// Package console lets a user talk to the serial console of a node: it passes
+// bytes between a terminal and a port until the user ends that or the port goes
+// away.
+//
+// A port is one user's at a time: with two readers each gets some of the bytes.
+package console
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+)
+
+// ErrGone says that the port went away: the node was unplugged, switched off or
+// is restarting.
+var ErrGone = errors.New("the node is gone: unplugged, switched off or restarting")
+
+// ErrTaken is wrapped by the error about a port that another program uses.
+var ErrTaken = errors.New("in use")
+
+// Help is what ~? shows.
+const Help = `
+~.  end the connection
+~~  send a ~
+~?  this help
+They count at the start of a line only.
+`
+
+// Run passes bytes on until the user ends it with ~. or the context does. What
+// comes in ends without ending it: a log can be followed so. Messages are written
+// for a raw terminal. in is read in the background for as long as it has
+// something, since nothing can be done about a read that waits.
+func Run(ctx context.Context, port io.ReadWriter, in io.Reader, out io.Writer) error {
+	ended := make(chan error, 3)
+	keys := make(chan []byte, backlog)
+	go func() {
+		_, err := io.Copy(out, port)
+		ended <- gone(err)
+	}()
+	go func() { ended <- send(port, keys) }()
+	go func() {
+		if over := listen(in, keys, out); over {
+			ended <- nil
+		}
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// backlog is how many reads of the keyboard wait for a node that takes nothing.
+// More are dropped: the user must be able to leave.
+const backlog = 256
+
+// gone is the error of a port that reads or writes failed on. One that was
+// hung up on has no more to read.
+func gone(err error) error {
+	if err == nil {
+		return ErrGone
+	}
+	return errors.Join(ErrGone, err)
+}
+
+func send(port io.Writer, keys <-chan []byte) error {
+	for b := range keys {
+		if _, err := port.Write(b); err != nil {
+			return gone(err)
+		}
+	}
+	select {} // the end of what comes in is not the end
+}
+
+// listen reads the keyboard until it has no more, or says that it is over.
+func listen(in io.Reader, keys chan<- []byte, out io.Writer) (over bool) {
+	defer close(keys)
+	e := escape{lineStart: true}
+	buf := make([]byte, 4096)
+	for {
+		n, err := in.Read(buf)
+		var passed []byte
+		for _, b := range buf[:n] {
+			send, what := e.next(b)
+			passed = append(passed, send...)
+			switch what {
+			case end:
+				return true
+			case help:
+				io.WriteString(out, strings.ReplaceAll(Help, "\n", "\r\n"))
+			}
+		}
+		if err != nil && e.pending {
+			passed = append(passed, tilde)
+		}
+		if len(passed) > 0 {
+			select {
+			case keys <- passed:
+			default:
+				io.WriteString(out, "\a")
+			}
+		}
+		if err != nil {
+			return false
+		}
+	}
+}
