@@ -11,7 +11,7 @@ packages="e2fsprogs dosfstools mtools fdisk attr libcap2-bin xfsprogs btrfs-prog
 packages="$packages mmdebstrap debian-archive-keyring arch-test binfmt-support qemu-user-static
 	kmod cpio fakeroot"
 # What a controller runs: udev's rules and the kernel's packet filter.
-packages="$packages udev libc-bin nftables"
+packages="$packages udev libc-bin nftables iptables openssh-client"
 # Whole machines.
 packages="$packages qemu-system-arm qemu-system-x86"
 

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"strings"
+
 	"clusterctrl/internal/nat"
 	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
@@ -23,11 +26,25 @@ func initCommand() *cobra.Command {
 			case err != nil:
 				return err
 			case kind == node.CNAT.Type():
-				return nat.Start()
+				return route(cmd)
 			case kind == node.CBridge.Type():
 				return nat.Stop() // what an earlier role may have left
 			}
 			return nil
 		},
 	}
+}
+
+// route has a routing controller route, and says what keeps it from doing so.
+func route(cmd *cobra.Command) error {
+	if err := nat.Start(); err != nil {
+		return err
+	}
+	chains, err := nat.Dropping()
+	if err != nil || len(chains) == 0 {
+		return nil // what cannot be asked is no nf_tables, and the rules are elsewhere
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "warning: a firewall drops what it does not know when it is forwarded (nftables: %s): to let nodes out, have it accept what comes from %s; with ufw: ufw route allow in on %[2]s\n",
+		strings.Join(chains, ", "), node.Bridge)
+	return nil
 }

@@ -1,7 +1,9 @@
 package nat
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 
 	"clusterctrl/internal/node"
@@ -14,7 +16,54 @@ import (
 // Start makes the rules: what comes from the nodes' network and leaves by
 // anything but the nodes' bridge gets the address of where it leaves; from the
 // bridge to elsewhere all may pass, and what answers it back.
+//
+// Where the kernel has no nf_tables, or not all of it, that is done by iptables,
+// if that is installed.
 func Start() error {
+	err := startNFTables()
+	if err == nil || errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	if other := startIPTables(); other != nil {
+		return fmt.Errorf("%w; %w", err, other)
+	}
+	return nil
+}
+
+// Stop takes the rules away, if they are there.
+func Stop() error {
+	// Whatever else is wrong with nf_tables: then no rules of ours are in it.
+	if err := stopNFTables(); errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return stopIPTables()
+}
+
+// Dropping names the chains of others that drop what they do not know when it is
+// to be forwarded, such as a firewall's. That our chain accepts a packet does not
+// help there: each has to.
+func Dropping() ([]string, error) {
+	c, err := nftables.New()
+	if err != nil {
+		return nil, err
+	}
+	chains, err := c.ListChains()
+	if err != nil {
+		return nil, explain(err)
+	}
+	var names []string
+	for _, chain := range chains {
+		forwards := chain.Hooknum != nil && *chain.Hooknum == *nftables.ChainHookForward && chain.Type == nftables.ChainTypeFilter
+		drops := chain.Policy != nil && *chain.Policy == nftables.ChainPolicyDrop
+		ipv4 := chain.Table.Family == nftables.TableFamilyIPv4 || chain.Table.Family == nftables.TableFamilyINet
+		if forwards && drops && ipv4 {
+			names = append(names, chain.Table.Name+" "+chain.Name)
+		}
+	}
+	return names, nil
+}
+
+func startNFTables() error {
 	c, err := nftables.New()
 	if err != nil {
 		return err
@@ -43,8 +92,7 @@ func Start() error {
 	return explain(c.Flush())
 }
 
-// Stop takes the rules away, if they are there.
-func Stop() error {
+func stopNFTables() error {
 	c, err := nftables.New()
 	if err != nil {
 		return err

@@ -3,22 +3,19 @@ package nat
 import (
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 )
 
 // TestRules asks nft, in a network namespace of its own, what the rules are.
 func TestRules(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Fatal("want root, to make a network namespace")
-	}
-	runtime.LockOSThread() // and never unlocked: the thread goes with the test
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatal(err)
-	}
+	enterNamespace(t)
 	for range 2 { // a second start changes nothing
 		if err := Start(); err != nil {
 			t.Fatal(err)
@@ -48,6 +45,121 @@ func TestRules(t *testing.T) {
 			t.Fatalf("nft still lists\n%s", got)
 		}
 	}
+}
+
+func enterNamespace(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Fatal("want root, to make a network namespace")
+	}
+	runtime.LockOSThread() // and never unlocked: the thread goes with the test
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestIPTables asks iptables what the rules are that it makes, among others' that
+// stay as they are.
+func TestIPTables(t *testing.T) {
+	enterNamespace(t)
+	const foreign = "-A FORWARD -i wlan0 -j DROP"
+	mustRun(t, "iptables-legacy "+foreign)
+	mustRun(t, "iptables-legacy -P FORWARD DROP")
+	saved := func() string {
+		var rules []string
+		for line := range strings.Lines(mustRun(t, "iptables-legacy-save")) {
+			if !strings.HasPrefix(line, "#") {
+				rules = append(rules, regexp.MustCompile(` \[.*\]`).ReplaceAllString(line, ""))
+			}
+		}
+		return strings.Join(rules, "")
+	}
+	before := saved()
+	for range 2 {
+		if err := startIPTables(); err != nil {
+			t.Fatal(err)
+		}
+		const want = `*nat
+:PREROUTING ACCEPT
+:INPUT ACCEPT
+:OUTPUT ACCEPT
+:POSTROUTING ACCEPT
+:CLUSTERCTRL -
+-A POSTROUTING -j CLUSTERCTRL
+-A CLUSTERCTRL -s 172.19.181.0/24 ! -o br0 -j MASQUERADE
+COMMIT
+*filter
+:INPUT ACCEPT
+:FORWARD DROP
+:OUTPUT ACCEPT
+:CLUSTERCTRL -
+-A FORWARD -j CLUSTERCTRL
+-A FORWARD -i wlan0 -j DROP
+-A CLUSTERCTRL -i br0 ! -o br0 -j ACCEPT
+-A CLUSTERCTRL -o br0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+COMMIT
+`
+		if diff := cmp.Diff(want, saved()); diff != "" {
+			t.Fatalf("iptables-legacy-save, -want +got:\n%s", diff)
+		}
+	}
+	for range 2 {
+		if err := Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if got := saved(); !strings.HasSuffix(got, before) || strings.Contains(got, ownChain) {
+			t.Fatalf("left:\n%s\nwant\n%s", got, before)
+		}
+	}
+}
+
+// TestNoIPTables: a machine with neither says what to install; there is nothing to
+// take away.
+func TestNoIPTables(t *testing.T) {
+	enterNamespace(t)
+	t.Setenv("PATH", t.TempDir())
+	if err := startIPTables(); err == nil || !strings.Contains(err.Error(), "apt-get install iptables") {
+		t.Errorf("startIPTables() = %v", err)
+	}
+	if err := Stop(); err != nil {
+		t.Errorf("Stop() = %v", err)
+	}
+}
+
+// TestDropping has firewalls drop what they do not know, in each of the ways that
+// they go about it.
+func TestDropping(t *testing.T) {
+	enterNamespace(t)
+	if err := Start(); err != nil {
+		t.Fatal(err)
+	}
+	wantDropping := func(want ...string) {
+		t.Helper()
+		got, err := Dropping()
+		if diff := cmp.Diff(want, got, cmpopts.SortSlices(strings.Compare)); err != nil || diff != "" {
+			t.Errorf("%v, -want +got:\n%s", err, diff)
+		}
+	}
+	mustRun(t, "nft add table ip6 own { chain forward { type filter hook forward priority 0 ; policy drop ; } ; }")
+	mustRun(t, "nft add table inet own { chain input { type filter hook input priority 0 ; policy drop ; } ; }")
+	mustRun(t, "iptables-nft -P FORWARD ACCEPT")
+	wantDropping()
+	mustRun(t, "iptables-nft -P FORWARD DROP") // ufw; docker, where it turned on forwarding
+	mustRun(t, "nft add table inet firewall { chain passing { type filter hook forward priority 10 ; policy drop ; } ; }")
+	wantDropping("filter FORWARD", "firewall passing")
+}
+
+func mustRun(t *testing.T, words string) string {
+	t.Helper()
+	args := strings.Fields(words)
+	if args[0] == "nft" {
+		args = []string{"nft", strings.Join(args[1:], " ")}
+	}
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s (packages nftables, iptables): %v\n%s", words, err, out)
+	}
+	return string(out)
 }
 
 func ruleset(t *testing.T) string {

@@ -344,6 +344,18 @@ func TestHostKeysOrder(t *testing.T) {
 	}
 }
 
+// TestInitOrder: what throws away all rules of the packet filter when it starts
+// comes before those of a routing controller are made, and all before the network.
+func TestInitOrder(t *testing.T) {
+	s, _ := stock(rootfs.NetworkManager)
+	unit := s.file("usr/lib/systemd/system/clusterctrl-init.service")
+	for _, want := range []string{"\nAfter=nftables.service netfilter-persistent.service ufw.service\n", "\nBefore=network-pre.target\n"} {
+		if !strings.Contains(unit, want) {
+			t.Errorf("no %q in\n%s", want, unit)
+		}
+	}
+}
+
 // TestPresets: where /etc/machine-id says that nobody has booted the image,
 // systemd enables the units that no preset disables. Roles decide on ours.
 func TestPresets(t *testing.T) {
