@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -222,9 +221,6 @@ func (f buildFlags) settings(cmd *cobra.Command, base string) (settings.Settings
 		if s, warnings, err = settings.Load(file); err != nil {
 			return s, err
 		}
-		if err := provision.CheckSettings(s); err != nil {
-			return s, fmt.Errorf("%s: %w", file, err)
-		}
 		fmt.Fprintln(cmd.ErrOrStderr(), "settings from", file)
 		for _, w := range warnings {
 			fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
@@ -233,7 +229,7 @@ func (f buildFlags) settings(cmd *cobra.Command, base string) (settings.Settings
 	if err := f.override(cmd, &s); err != nil {
 		return s, err
 	}
-	if err := cmp.Or(s.Check(), provision.CheckSettings(s)); err != nil {
+	if err := s.Check(); err != nil {
 		return s, usageError{err}
 	}
 	if len(s.AuthorizedKeys) > 0 && !s.SSH {

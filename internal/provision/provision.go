@@ -40,8 +40,8 @@ type Options struct {
 	Existing diskimage.Existing
 	Sums     bool // write SHA256SUMS
 
-	Settings settings.Settings
-	Time     time.Time // stamped on what is changed; zero: when the base was last written
+	Settings settings.Settings // checked ones
+	Time     time.Time         // stamped on what is changed; zero: when the base was last written
 
 	// Program returns this program, built for a Pi of an architecture.
 	Program func(rootfs.Arch) ([]byte, error)
@@ -212,9 +212,6 @@ func (o Options) plan(image *rootfs.Image) (recipe.System, edit.Plan, error) {
 // system says what the base is and what the user wants of it.
 func (o Options) system(image *rootfs.Image) (recipe.System, error) {
 	system := recipe.System{Settings: o.recipeSettings()}
-	if err := system.Settings.Check(); err != nil {
-		return system, err
-	}
 	var err error
 	if system.OS, err = rootfs.Identify(image); err != nil {
 		return system, err
@@ -233,11 +230,6 @@ func (o Options) system(image *rootfs.Image) (recipe.System, error) {
 		return system, fmt.Errorf("it is an image of %v already: for more nodes, use \"clusterctrl nodes\"", role)
 	}
 	return system, nil
-}
-
-// CheckSettings says what is wrong with settings that end up in an image.
-func CheckSettings(s settings.Settings) error {
-	return Options{Settings: s}.recipeSettings().Check()
 }
 
 // recipeSettings are the settings that end up in an image.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"strings"
 
 	"clusterctrl/internal/edit"
@@ -143,35 +142,4 @@ func (w wifiCountry) Apply(tree rootfs.Tree) error {
 		}
 	}
 	return writeCommandLine(tree, name, text, append(kept, key+w.country).String())
-}
-
-var (
-	userName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`) // as adduser(8) takes
-	country  = regexp.MustCompile(`^[A-Z]{2}$`)
-	keyLine  = regexp.MustCompile(`^(ssh-|ecdsa-|sk-)[^\s]+ [A-Za-z0-9+/]+=*( .*)?$`)
-)
-
-// Check refuses settings that would make an image that does not work.
-func (s Settings) Check() error {
-	if s.User != "" && !userName.MatchString(s.User) {
-		return fmt.Errorf("user %q: want a lower-case letter, then up to 31 of a-z, 0-9, - and _", s.User)
-	}
-	if s.User == "root" {
-		return errors.New("user \"root\" exists already: want another name")
-	}
-	if s.User != "" && s.PasswordHash == "" {
-		return fmt.Errorf("user %q has no password: give one, or leave the user out", s.User)
-	}
-	if s.WifiCountry != "" && !country.MatchString(s.WifiCountry) {
-		return fmt.Errorf("Wi-Fi country %q: want two capital letters, such as DE", s.WifiCountry)
-	}
-	if s.Function.ProductID() == 0 {
-		return fmt.Errorf("gadget function %q: want rndis, ncm or ecm", s.Function)
-	}
-	for _, key := range s.AuthorizedKeys {
-		if !keyLine.MatchString(key) {
-			return fmt.Errorf("authorized key %.40q: want a line such as \"ssh-ed25519 AAAA... name\"", key)
-		}
-	}
-	return nil
 }

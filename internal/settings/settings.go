@@ -204,8 +204,10 @@ func (s Settings) checks() []check {
 		{"user", s.checkUser()},
 		{"password", s.checkPassword()},
 		{"password-hash", s.checkHash()},
+		{"authorized-keys", s.checkKeys()},
 		{"gadget", checkWord("gadget function", s.Gadget, "rndis", "ncm", "ecm")},
 		{"network", checkWord("network", s.Network, "", "dhcpcd", "ifupdown", "networkmanager")},
+		{"wifi-country", s.checkCountry()},
 	}
 }
 
@@ -233,9 +235,38 @@ func (s Settings) checkPassword() error {
 	return nil
 }
 
+var userName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`) // as adduser(8) takes
+
 func (s Settings) checkUser() error {
-	if s.User != "" && s.Password == "" && s.PasswordHash == "" {
+	switch {
+	case s.User == "":
+		return nil
+	case !userName.MatchString(s.User):
+		return fmt.Errorf("user %q: want a lower-case letter, then up to 31 of a-z, 0-9, - and _", s.User)
+	case s.User == "root":
+		return errors.New("user \"root\" exists already: want another name")
+	case s.Password == "" && s.PasswordHash == "":
 		return fmt.Errorf("user %q has no password: set password or password-hash", s.User)
+	}
+	return nil
+}
+
+var keyLine = regexp.MustCompile(`^(ssh-|ecdsa-|sk-)[^\s]+ [A-Za-z0-9+/]+=*( .*)?$`)
+
+func (s Settings) checkKeys() error {
+	for _, key := range s.AuthorizedKeys {
+		if !keyLine.MatchString(key) {
+			return fmt.Errorf("authorized key %.40q: want a line such as \"ssh-ed25519 AAAA... name\"", key)
+		}
+	}
+	return nil
+}
+
+var country = regexp.MustCompile(`^[A-Z]{2}$`)
+
+func (s Settings) checkCountry() error {
+	if s.WifiCountry != "" && !country.MatchString(s.WifiCountry) {
+		return fmt.Errorf("Wi-Fi country %q: want two capital letters, such as DE", s.WifiCountry)
 	}
 	return nil
 }

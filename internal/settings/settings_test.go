@@ -58,6 +58,11 @@ func TestLoadRefuses(t *testing.T) {
 		{"no hash", FileName, "password-hash = \"secret\"\n", "line 1: password-hash: want a hash"},
 		{"gadget", FileName, "gadget = \"eem\"\n", `line 1: gadget function "eem": want rndis, ncm, ecm`},
 		{"network", FileName, "network = \"x\"\n", `line 1: network "x": want dhcpcd, ifupdown, networkmanager`},
+		{"user's name", FileName, "ssh = true\nuser = \"Anna\"\npassword = \"x\"\n", `line 2: user "Anna": want a lower-case letter`},
+		{"root", FileName, "password = \"x\"\nuser = \"root\"\n", `line 2: user "root" exists already`},
+		{"country", FileName, "\nwifi-country = \"Germany\"\n", `line 2: Wi-Fi country "Germany": want two capital letters`},
+		{"key", FileName, "\n\nauthorized-keys = [\"x\"]\n", `line 3: authorized key "x": want a line such as`},
+		{"two keys in one", FileName, "authorized-keys = [\"ssh-rsa AAAA x\\nssh-rsa AAAA y\"]\n", "line 1: authorized key"},
 		{"shell number", ShellFileName, "#\nMAXPLITE=many\n", `line 2: MAXPLITE: "many": want a number`},
 		{"shell range", ShellFileName, "\nMAXPSTD=300\n", "line 2: MAXPSTD: 300 nodes: want 0 to 252"},
 		{"shell switch", ShellFileName, "ENABLESSH=yes\n", `line 1: ENABLESSH: "yes": want 0 or 1`},
@@ -65,6 +70,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"shell expansion", ShellFileName, "PASSWORD=\"a$b\"\n", "line 1: PASSWORD: want a plain value"},
 		{"shell quote", ShellFileName, "PASSWORD='a\n", "line 1: PASSWORD: no closing '"},
 		{"shell blanks", ShellFileName, "PASSWORD=a b\n", `line 1: PASSWORD: "b" after the value`},
+		{"shell user", ShellFileName, "\nUSERNAME=Anna\nPASSWORD=x\n", `line 2: USERNAME: user "Anna": want`},
+		{"shell append", ShellFileName, "REV+=1\n", "line 1: REV+=: want REV=value"},
 		{"shell chain", ShellFileName, "REV=1;reboot\n", "line 1: REV: ';'"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -81,7 +88,7 @@ func TestLoadRefuses(t *testing.T) {
 }
 
 func TestLoadShell(t *testing.T) {
-	s, warnings, err := Load(write(t, ShellFileName, `# mine
+	s, warnings, err := Load(write(t, ShellFileName, "\ufeff"+`# mine
 MAXPLITE=8  # eight
 export MAXPSTD="2"
 USERNAME='anna'
@@ -92,6 +99,7 @@ REV=2
 GROWLITE=500
 GROWSTD="1G"
 SOURCE=/home/anna/images
+PACKAGES+=" vim"
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +110,7 @@ SOURCE=/home/anna/images
 	if s.GrowOf(rootfs.Lite) != 500<<20 || s.GrowOf(rootfs.Standard) != 1<<30 || s.GrowOf(rootfs.Full) != 0 {
 		t.Errorf("got growth %v", s.GrowBy)
 	}
-	if len(warnings) != 1 || !strings.HasSuffix(warnings[0], "line 11: SOURCE does nothing here") {
+	if len(warnings) != 2 || !strings.HasSuffix(warnings[0], "line 11: SOURCE does nothing here") || !strings.HasSuffix(warnings[1], "line 12: PACKAGES does nothing here") {
 		t.Errorf("got warnings %q", warnings)
 	}
 }

@@ -78,15 +78,15 @@ var knobs = map[string]knob{
 	"GROWFULL":        growth(rootfs.Full),
 }
 
-var assignment = regexp.MustCompile(`^(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$`)
+var assignment = regexp.MustCompile(`^(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)(\+?)=(.*)$`)
 
 // parseShell reads lines NAME=value as a shell would, as far as no shell is
 // needed: quotes and comments, but no expansions. No shell ever sees the file.
 func parseShell(file string) (Settings, []string, error) {
 	s := Default()
 	var warnings []string
-	lines := map[string]int{}
-	for i, line := range strings.Split(file, "\n") {
+	lines := map[string]int{} // that set a knob
+	for i, line := range strings.Split(strings.TrimPrefix(file, "\ufeff"), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
 			continue
@@ -95,19 +95,23 @@ func parseShell(file string) (Settings, []string, error) {
 		if m == nil {
 			return Settings{}, nil, fmt.Errorf("line %d: %.40q: want NAME=value", i+1, line)
 		}
-		set, known := knobs[m[1]]
+		name, appends, value := m[1], m[2] != "", m[3]
+		knob, known := knobs[name]
 		if !known {
-			warnings = append(warnings, fmt.Sprintf("line %d: %s does nothing here", i+1, m[1]))
+			warnings = append(warnings, fmt.Sprintf("line %d: %s does nothing here", i+1, name))
 			continue
 		}
-		value, err := unquote(m[2])
+		if appends {
+			return Settings{}, nil, fmt.Errorf("line %d: %s+=: want %s=value", i+1, name, name)
+		}
+		value, err := unquote(value)
 		if err == nil {
-			err = set(&s, value)
+			err = knob(&s, value)
 		}
 		if err != nil {
-			return Settings{}, nil, fmt.Errorf("line %d: %s: %w", i+1, m[1], err)
+			return Settings{}, nil, fmt.Errorf("line %d: %s: %w", i+1, name, err)
 		}
-		lines[m[1]] = i + 1
+		lines[name] = i + 1
 	}
 	if s.User == "" && s.Password != "" {
 		s.User = "pi"
