@@ -235,8 +235,12 @@ func mount(t fataler, image, options string) (dir string) {
 	return dir
 }
 
+// unmount makes a file system read-only first, which ends its journal: whoever
+// started a mount namespace meanwhile, as tests of other packages do, keeps it
+// mounted for longer.
 func unmount(t fataler, dir string) {
 	t.Helper()
+	run(t, "mount", "-o", "remount,ro", dir)
 	run(t, "umount", dir)
 	os.Remove(dir)
 }

@@ -63,11 +63,14 @@ func (d disk) mount(t testing.TB) string {
 	return dir
 }
 
-// change runs edit on the mounted root file system.
+// change runs edit on the mounted root file system. Whoever starts a mount
+// namespace meanwhile, as tests of other packages do, keeps the file system
+// mounted for longer: what ends its journal is that it becomes read-only.
 func (d disk) change(t testing.TB, edit func(root string)) {
 	t.Helper()
 	dir, unmount := d.attach(t, "rw")
 	defer unmount()
+	defer judge(t, "mount", "-o", "remount,ro", dir)
 	edit(dir)
 }
 
