@@ -149,23 +149,36 @@ func TestBrandLeavesNoTrace(t *testing.T) {
 	for _, n := range networks {
 		t.Run(string(n), func(t *testing.T) {
 			s, base := controllerImage(t, n)
+			for name, roles := range onceLeft {
+				t.Run(name, func(t *testing.T) { testTrace(t, s, base, roles) })
+			}
 			rapid.Check(t, func(t *rapid.T) {
-				roles := rapid.SliceOfN(someRole, 1, 4).Draw(t, "roles")
-				last := roles[len(roles)-1]
-				long, short := rootfs.NewOverlay(base), rootfs.NewOverlay(base)
-				for _, r := range append(roles, last) { // the last one twice
-					if err := edit.Apply(long, Brand(s, r)); err != nil {
-						t.Fatal(err)
-					}
-				}
-				if err := edit.Apply(short, Brand(s, last)); err != nil {
-					t.Fatal(err)
-				}
-				if got, want := contents(t, long), contents(t, short); got != want {
-					t.Fatalf("roles %v left\n%s", roles, difference(got, want))
-				}
+				testTrace(t, s, base, rapid.SliceOfN(someRole, 1, 4).Draw(t, "roles"))
 			})
 		})
+	}
+}
+
+// onceLeft holds changes of role that once left something behind.
+var onceLeft = map[string][]node.Role{
+	"node to bridge": {node.Node(1), node.CBridge},
+	"node to NAT":    {node.Node(1), node.CNAT},
+	"all around":     {node.CBridge, node.CNAT, node.Node(236), node.CBridge},
+}
+
+func testTrace(t interface{ Fatal(...any) }, s System, base rootfs.Tree, roles []node.Role) {
+	last := roles[len(roles)-1]
+	long, short := rootfs.NewOverlay(base), rootfs.NewOverlay(base)
+	for _, r := range append(slices.Clone(roles), last) { // the last one twice
+		if err := edit.Apply(long, Brand(s, r)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := edit.Apply(short, Brand(s, last)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := contents(t, long), contents(t, short); got != want {
+		t.Fatal("roles ", roles, " left\n", difference(got, want))
 	}
 }
 
