@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -83,7 +84,7 @@ func BootDir(tree fs.FS) (string, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	if dir, ok := bootMount(string(text)); ok {
+	if dir, _, ok := BootEntry(string(text)); ok {
 		return dir, nil
 	}
 	for _, dir := range []string{"boot/firmware", "boot"} {
@@ -96,14 +97,20 @@ func BootDir(tree fs.FS) (string, error) {
 
 const fstab = "etc/fstab"
 
-// bootMount returns where the text of an fstab mounts a FAT file system as boot
-// partition.
-func bootMount(text string) (dir string, ok bool) {
+// BootEntry returns where the text of an fstab(5) mounts the boot partition, and
+// what it calls its device.
+func BootEntry(text string) (dir, source string, ok bool) {
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
-		if len(fields) >= 3 && (fields[1] == "/boot" || fields[1] == "/boot/firmware") && fields[2] == "vfat" {
-			return strings.TrimPrefix(fields[1], "/"), true
+		if len(fields) < 3 || strings.HasPrefix(fields[0], "#") || !slices.Contains(fatTypes, fields[2]) {
+			continue
+		}
+		if dir := strings.TrimPrefix(path.Clean(fields[1]), "/"); dir == "boot" || dir == "boot/firmware" {
+			return dir, fields[0], true
 		}
 	}
-	return "", false
+	return "", "", false
 }
+
+// fatTypes are what an fstab may call the type of a FAT file system.
+var fatTypes = []string{"vfat", "msdos", "auto"}
