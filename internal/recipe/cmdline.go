@@ -95,29 +95,30 @@ func Rebrand(text string, role node.Role) (string, error) {
 
 // PendingRole returns the role that a command line brands with, if it does.
 func PendingRole(words edit.CommandLine) (node.Role, bool) {
-	for i, w := range words {
-		if node.IsReconfig(w) && i+1 < len(words) {
-			role, err := node.ParseRole(words[i+1])
-			return role, err == nil
+	at := slices.IndexFunc(words, node.IsReconfig)
+	for _, w := range words[at+1:] {
+		if role, err := node.ParseRole(w); err == nil && at >= 0 {
+			return role, true
 		}
 	}
 	return node.Role{}, false
 }
 
 // cutRole takes the words that start the branding out of a command line,
-// wherever they are and however often.
+// wherever they are and however often. The kernel's own words may stand before
+// the role: it keeps them from the program that it starts.
 func cutRole(words edit.CommandLine) (rest edit.CommandLine, found bool) {
-	for i := 0; i < len(words); i++ {
-		if !node.IsReconfig(words[i]) {
-			rest = append(rest, words[i])
+	open := false // whether the role is to come
+	for _, w := range words {
+		if node.IsReconfig(w) {
+			found, open = true, true
 			continue
 		}
-		found = true
-		if i+1 < len(words) {
-			if _, err := node.ParseRole(words[i+1]); err == nil {
-				i++
-			}
+		if _, err := node.ParseRole(w); err == nil && open {
+			open = false
+			continue
 		}
+		rest = append(rest, w)
 	}
 	return rest, found
 }

@@ -77,6 +77,7 @@ func TestFinishBranding(t *testing.T) {
 		{"second time", "a init=/usr/sbin/reconfig-clusterctrl p7\n", "a\n"},
 		{"serial console", "console=ttyGS0 console=ttyGS0,115200 console=tty1 a\n", "console=tty1 a\n"},
 		{"several", "init=/sbin/reconfig-clusterctrl p1 a init=/usr/sbin/reconfig-clusterctrl p2\n", "a\n"},
+		{"kernel's words between", "a init=/usr/sbin/reconfig-clusterctrl quiet x=y p7 b p8\n", "a quiet x=y b p8\n"},
 		{"bad role", "a init=/usr/sbin/reconfig-clusterctrl p253 b\n", "a p253 b\n"},
 		{"Imager's", "a init=/usr/sbin/reconfig-clusterctrl p7 systemd.run=/x systemd.unit=y\n", "a systemd.run=/x systemd.unit=y\n"},
 		{"changed since", "root=PARTUUID=9-02 resize init=/usr/sbin/reconfig-clusterctrl p7\n", "root=PARTUUID=9-02 resize\n"},
