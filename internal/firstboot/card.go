@@ -196,7 +196,7 @@ const errorText = `This Pi did not become what its card was written for:
 
     %v
 
-It has been started as it was. To try again, mend that and put this at the end
+It has been started as it is. To try again, mend that and put this at the end
 of the line in %s, with p1 to p252, cbridge or cnat for ROLE:
 
     init=%s ROLE

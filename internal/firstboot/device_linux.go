@@ -21,6 +21,20 @@ import (
 // in devtmpfs. No udev has made links to them yet.
 type blockDevices struct{ sys, dev string }
 
+// A blockDevice is read anew after each flush: a card that is worn out may take
+// what is written and forget it, which Linux would not notice.
+type blockDevice struct{ *os.File }
+
+func (d blockDevice) Sync() error {
+	if err := d.File.Sync(); err != nil {
+		return err
+	}
+	if err := unix.Fadvise(int(d.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return &os.PathError{Op: "fadvise", Path: d.Name(), Err: err}
+	}
+	return nil
+}
+
 // find returns the path of the device that fstab(5) calls source. The error
 // matches [fs.ErrNotExist] if there is none (yet).
 func (b blockDevices) find(source string) (string, error) {
@@ -61,6 +75,27 @@ func (b blockDevices) search(source string, is func(name string) bool) (string, 
 		}
 	}
 	return "", fmt.Errorf("no partition with %s: %w", source, fs.ErrNotExist)
+}
+
+// beside returns the paths of the other partitions of the disk that has the
+// partition with these numbers.
+func (b blockDevices) beside(major, minor uint32) []string {
+	disks := map[string][]string{}
+	disk := ""
+	entries, _ := os.ReadDir(b.sys)
+	for _, e := range entries {
+		where, err := filepath.EvalSymlinks(filepath.Join(b.sys, e.Name()))
+		if err != nil {
+			continue
+		}
+		dir := filepath.Dir(where)
+		if number, err := os.ReadFile(filepath.Join(where, "dev")); err == nil && string(number) == fmt.Sprintf("%d:%d\n", major, minor) {
+			disk = dir
+		} else if _, err := os.Stat(filepath.Join(where, "partition")); err == nil {
+			disks[dir] = append(disks[dir], b.node(e.Name()))
+		}
+	}
+	return disks[disk]
 }
 
 // node is the device's file: sysfs has "!" for "/" (cciss!c0d0p1).

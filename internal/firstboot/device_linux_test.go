@@ -1,11 +1,15 @@
 package firstboot
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -33,7 +37,10 @@ func sysfs(t *testing.T) blockDevices {
 	file("dev/mmcblk0p2", make([]byte, 512))
 	file("dev/sda1", boot[:100])
 	file("devices/mmc/mmcblk0/uevent", []byte("DEVNAME=mmcblk0\n"))
+	file("devices/mmc/mmcblk0/dev", []byte("179:0\n"))
 	file("devices/mmc/mmcblk0/mmcblk0p1/partition", []byte("1\n"))
+	file("devices/mmc/mmcblk0/mmcblk0p2/dev", []byte("179:2\n"))
+	file("devices/usb/sda/sda1/dev", []byte("8:1\n"))
 	file("devices/mmc/mmcblk0/mmcblk0p1/uevent", []byte("DEVNAME=mmcblk0p1\nPARTN=1\n"))
 	file("devices/mmc/mmcblk0/mmcblk0p2/partition", []byte("2\n"))
 	file("devices/mmc/mmcblk0/mmcblk0p2/uevent", []byte("DEVNAME=mmcblk0p2\nPARTN=2\n"))
@@ -76,6 +83,54 @@ func TestFindDevice(t *testing.T) {
 	}
 	if _, err := b.find("nfs:/x"); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("find(nfs:/x): %v; want an error that waiting does not cure", err)
+	}
+}
+
+func TestBesideRoot(t *testing.T) {
+	b := sysfs(t)
+	for _, tt := range []struct {
+		major, minor uint32
+		want         []string
+	}{
+		{179, 2, []string{filepath.Join(b.dev, "mmcblk0p1")}}, // and not sda1, on another disk
+		{8, 1, nil},
+		{179, 0, nil}, // no partition
+		{0, 23, nil},  // no disk
+	} {
+		if got := b.beside(tt.major, tt.minor); !slices.Equal(got, tt.want) {
+			t.Errorf("beside(%d, %d) = %q, want %q", tt.major, tt.minor, got, tt.want)
+		}
+	}
+}
+
+// What a card took and forgot is seen when it was flushed.
+func TestForgetfulDevice(t *testing.T) {
+	card, err := os.Create(filepath.Join(t.TempDir(), "card"))
+	must(err)
+	defer card.Close()
+	must(card.Truncate(1 << 20))
+	name, err := exec.Command("losetup", "--find", "--show", card.Name()).Output()
+	if err != nil {
+		t.Fatalf("losetup (the test needs root): %v", err)
+	}
+	path := strings.TrimSpace(string(name))
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(err)
+	must(exec.Command("losetup", "--detach", path).Run()) // when it is closed
+	d := blockDevice{f}
+	defer d.Close()
+	sector := make([]byte, sectorSize)
+	_, err = d.ReadAt(sector, 0)
+	must(err)
+	old := bytes.Clone(sector)
+	copy(sector, "new")
+	_, err = d.WriteAt(sector, 0)
+	must(err)
+	must(d.Sync())
+	_, err = card.WriteAt(old, 0)
+	must(err)
+	if _, err := d.ReadAt(sector, 0); err != nil || !bytes.Equal(sector, old) {
+		t.Errorf("read %q, %v; want what the card holds", sector[:3], err)
 	}
 }
 

@@ -54,6 +54,14 @@ func TestTroubles(t *testing.T) {
 		said  string
 	}{
 		{"no boot partition", func(t *testing.T, m *machine) { m.noBoot = true }, "no partition with PARTUUID=5a3d1c0e-01"},
+		{"boot partition under another id", func(t *testing.T, m *machine) {
+			m.noBoot, m.beside = true, []string{"/dev/mmcblk0p1"}
+		}, "no partition with PARTUUID=5a3d1c0e-01"},
+		{"no entry in fstab", func(t *testing.T, m *machine) {
+			must(m.root.WriteFile("etc/fstab", []byte("#PARTUUID=5a3d1c0e-01 /boot/firmware vfat defaults 0 2\n"), 0o644))
+			m.beside = []string{"/dev/mmcblk0p1"}
+		}, "etc/fstab mounts no vfat"},
+		{"a card that forgets", func(t *testing.T, m *machine) { m.worn = true }, "the card does not keep what is written to it"},
 		{"no FAT", func(t *testing.T, m *machine) { m.sectors[0] = make([]byte, sectorSize) }, "want a FAT file system"},
 		{"no fstab", func(t *testing.T, m *machine) { must(m.root.Remove("etc/fstab")) }, "etc/fstab"},
 		{"no Raspberry Pi OS", func(t *testing.T, m *machine) { must(m.root.Remove("usr/lib/os-release")) }, "etc/os-release"},
@@ -86,7 +94,7 @@ func TestTroubles(t *testing.T) {
 			if said := strings.Join(m.said, "\n"); !strings.Contains(said, tt.said) {
 				t.Errorf("the console shows %q, want %q", said, tt.said)
 			}
-			if m.noBoot || tt.name == "no FAT" || tt.name == "no fstab" {
+			if tt.name == "no boot partition" || tt.name == "a card that forgets" || tt.name == "no FAT" || tt.name == "no fstab" {
 				return
 			}
 			files := p.files(t)

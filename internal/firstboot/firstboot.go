@@ -26,7 +26,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strings"
 
 	"clusterctrl/internal/edit"
 	"clusterctrl/internal/node"
@@ -80,19 +79,16 @@ func (k keepCommandLine) Apply(tree rootfs.Tree) error {
 	return edit.WriteFile{Name: path.Join(k.bootDir, Backup), Data: string(text)}.Apply(tree)
 }
 
-// bootEntry returns where fstab(5) mounts the boot partition, and what it calls
-// its device.
+// bootEntry is [rootfs.BootEntry] of a tree.
 func bootEntry(tree fs.FS) (dir, source string, err error) {
 	const table = "etc/fstab"
 	text, err := fs.ReadFile(tree, table)
 	if err != nil {
 		return "", "", err
 	}
-	for line := range strings.Lines(string(text)) {
-		fields := strings.Fields(line)
-		if len(fields) >= 3 && (fields[1] == "/boot/firmware" || fields[1] == "/boot") && fields[2] == "vfat" {
-			return strings.TrimPrefix(fields[1], "/"), fields[0], nil
-		}
+	dir, source, ok := rootfs.BootEntry(string(text))
+	if !ok {
+		err = fmt.Errorf("%s mounts no vfat at /boot/firmware or /boot: want the boot partition's entry", table)
 	}
-	return "", "", fmt.Errorf("%s mounts no vfat at /boot/firmware or /boot: want the boot partition's entry", table)
+	return dir, source, err
 }

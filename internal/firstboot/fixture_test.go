@@ -112,6 +112,7 @@ type pi struct {
 	unsafe  []int64          // sectors written since the last flush, oldest first
 	before  map[int64][]byte // what these held
 	faults  faults
+	worn    bool // it takes what is written to the boot partition, and forgets it
 	log     []string
 }
 
@@ -179,6 +180,9 @@ func (p *pi) WriteAt(b []byte, off int64) (int, error) {
 	}
 	if err := p.op("write boot sector %d", off/sectorSize); err != nil {
 		return 0, err
+	}
+	if p.worn {
+		return len(b), nil
 	}
 	if _, ok := p.before[off]; !ok {
 		old := make([]byte, sectorSize)

@@ -17,7 +17,8 @@ type machine struct {
 	restarts int
 	execs    []string
 	said     []string
-	noBoot   bool // there is no boot partition
+	noBoot   bool     // there is no boot partition where fstab says
+	beside   []string // there are these
 }
 
 func (m *machine) step(what string, args ...any) error { return m.op("kernel: "+what, args...) }
@@ -50,11 +51,13 @@ func (m *machine) openRoot() (rootfs.Tree, error) {
 }
 
 func (m *machine) openDevice(source string) (device, int64, error) {
-	if m.noBoot {
+	if m.noBoot && !slices.Contains(m.beside, source) {
 		return nil, 0, fmt.Errorf("no partition with %s", source)
 	}
 	return m.pi, int64(len(m.base)), m.step("open %s", source)
 }
+
+func (m *machine) besideRoot() []string { return m.beside }
 
 func (m *machine) sync() error {
 	if err := m.step("sync"); err != nil {

@@ -1,6 +1,7 @@
 package firstboot
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -47,6 +48,9 @@ func (linux) writable() (bool, error) {
 	if err := unix.Statfs("/", &stat); err != nil {
 		return false, &os.PathError{Op: "statfs", Path: "/", Err: err}
 	}
+	if stat.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return false, errors.New("/ is an overlay, which forgets what is changed: want it turned off, as raspi-config does")
+	}
 	return stat.Flags&unix.ST_RDONLY == 0, nil
 }
 
@@ -82,7 +86,15 @@ func (linux) openDevice(source string) (device, int64, error) {
 		f.Close()
 		return nil, 0, err
 	}
-	return f, size, nil
+	return blockDevice{f}, size, nil
+}
+
+func (linux) besideRoot() []string {
+	var root unix.Stat_t
+	if err := unix.Stat("/", &root); err != nil {
+		return nil
+	}
+	return blockDevices{"/sys/class/block", "/dev"}.beside(unix.Major(root.Dev), unix.Minor(root.Dev))
 }
 
 // sync flushes the root. Unlike sync(2) it says what went wrong.

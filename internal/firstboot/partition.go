@@ -1,6 +1,7 @@
 package firstboot
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -66,7 +67,24 @@ func (p *partition) write(group []sector) error {
 			return err
 		}
 	}
-	return p.dev.Sync()
+	if err := p.dev.Sync(); err != nil {
+		return err
+	}
+	return p.check(group)
+}
+
+// check reads what was written: a card that is worn out takes it and forgets it.
+func (p *partition) check(group []sector) error {
+	data := make([]byte, sectorSize)
+	for _, s := range group {
+		if _, err := p.dev.ReadAt(data, s.offset); err != nil {
+			return err
+		}
+		if !bytes.Equal(data, s.new) {
+			return fmt.Errorf("sector at %d of the boot partition: the card does not keep what is written to it", s.offset)
+		}
+	}
+	return nil
 }
 
 func (p *partition) reload() error {

@@ -71,6 +71,9 @@ func layOut(dir string, args []string) error {
 	must(os.Mkdir(root, 0o755))
 	must(unix.Mount("tmpfs", root, "tmpfs", 0, ""))
 	must(os.CopyFS(root, os.DirFS(filepath.Join(dir, "root"))))
+	if os.Getenv("FIRSTBOOT_OVERLAY") != "" {
+		must(coverByOverlay(root))
+	}
 	for _, name := range []string{"proc", "sys", "dev"} {
 		must(os.MkdirAll(filepath.Join(root, name), 0o755))
 	}
@@ -81,6 +84,9 @@ func layOut(dir string, args []string) error {
 	cmd := exec.Command(os.Args[0], append([]string{root}, args...)...)
 	cmd.Env = append(os.Environ(), "FIRSTBOOT_TEST=init")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
+	if os.Getenv("FIRSTBOOT_SIGNALS") != "" {
+		go signalWhileReading(filepath.Join(root, "etc/fstab"), cmd)
+	}
 	output, _ := cmd.CombinedOutput()
 	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	o := outcome{Output: fmt.Sprintf("%s%v", output, cmd.ProcessState), Root: map[string]string{}}
@@ -104,6 +110,37 @@ func layOut(dir string, args []string) error {
 	return os.WriteFile(filepath.Join(dir, "outcome"), text, 0o644)
 }
 
+// coverByOverlay has what is changed in a directory kept elsewhere, as
+// raspi-config's read-only root does.
+func coverByOverlay(dir string) error {
+	above := dir + "-above"
+	must(os.Mkdir(above, 0o755))
+	must(unix.Mount("tmpfs", above, "tmpfs", 0, ""))
+	must(os.Mkdir(filepath.Join(above, "files"), 0o755))
+	must(os.Mkdir(filepath.Join(above, "work"), 0o755))
+	return unix.Mount("overlay", dir, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%[2]s/files,workdir=%[2]s/work,userxattr", dir, above))
+}
+
+// signalWhileReading makes a file a pipe, and sends all signals that can be sent
+// to a process once it reads that.
+func signalWhileReading(name string, cmd *exec.Cmd) {
+	text, err := os.ReadFile(name)
+	must(err)
+	must(os.Remove(name))
+	must(unix.Mkfifo(name, 0o644))
+	for {
+		pipe, err := os.OpenFile(name, os.O_WRONLY, 0)
+		must(err)
+		for _, s := range []syscall.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGCHLD, unix.SIGPIPE, unix.SIGUSR1, unix.SIGPWR} {
+			if unix.Kill(cmd.Process.Pid, s) != nil {
+				return // it has ended
+			}
+		}
+		pipe.Write(text)
+		must(pipe.Close())
+	}
+}
+
 func describe(path string) (string, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -111,6 +148,9 @@ func describe(path string) (string, error) {
 	}
 	if info.Mode().Type() == fs.ModeSymlink {
 		return os.Readlink(path)
+	}
+	if !info.Mode().IsRegular() {
+		return info.Mode().String(), nil
 	}
 	text, err := os.ReadFile(path)
 	return fmt.Sprintf("%v %s", info.Mode(), text), err
@@ -196,6 +236,16 @@ func TestPID1(t *testing.T) {
 	}
 }
 
+// No signal ends PID 1, which would end the kernel.
+func TestSignals(t *testing.T) {
+	t.Setenv("FIRSTBOOT_SIGNALS", "yes")
+	p := newPi()
+	p.ask(t, "p7")
+	if o := runPi(t, piFiles(), bootImage(t, p), "p7"); o.Signal != syscall.SIGHUP || !strings.Contains(o.Output, "clusterctrl: restart\n") {
+		t.Errorf("PID 1 ended by %v, want SIGHUP, a restart:\n%s", o.Signal, o.Output)
+	}
+}
+
 func TestPID1GivesUp(t *testing.T) {
 	init := filepath.Join(t.TempDir(), "init")
 	build := exec.Command("go", "build", "-o", init, "./testdata/init")
@@ -214,11 +264,15 @@ func TestPID1GivesUp(t *testing.T) {
 		files       fstest.MapFS
 		said        string
 	}{
+		{"overlay", "p7", files, "/ is an overlay"},
 		{"role", "p253", files, `role "p253": want`},
 		{"system", "p7", other, `the system is "arch"`},
 		{"boot partition", "p7", withoutBoot(files), "mounts no vfat"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			if tt.name == "overlay" {
+				t.Setenv("FIRSTBOOT_OVERLAY", "yes")
+			}
 			p := newPi()
 			p.ask(t, tt.asked)
 			o := runPi(t, tt.files, bootImage(t, p), tt.asked, "single")

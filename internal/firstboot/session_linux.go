@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"slices"
 
 	"clusterctrl/internal/node"
@@ -20,6 +21,7 @@ type kernel interface {
 	openRoot() (rootfs.Tree, error)
 	// openDevice opens what fstab(5) calls source. It waits a while for it.
 	openDevice(source string) (dev device, size int64, err error)
+	besideRoot() []string // the other partitions of the disk with /, as openDevice takes them
 	sync() error
 	restart() error
 	exec(program string, args []string) error
@@ -35,6 +37,9 @@ func Main(args []string) error {
 	if os.Getpid() != 1 {
 		return fmt.Errorf("first boot runs as PID 1, not as %d: want clusterctrl reconfig", os.Getpid())
 	}
+	// Go ends at signals that Linux keeps from a PID 1 that does not ask for them,
+	// and with PID 1 ends the kernel.
+	signal.Notify(make(chan os.Signal, 1))
 	return run(linux{}, args)
 }
 
@@ -126,9 +131,16 @@ func (s *session) openCard() error {
 		return err
 	}
 	dir, source, err := bootEntry(root)
-	if err != nil {
-		return err
+	if err == nil {
+		err = s.openBoot(root, dir, source)
 	}
+	if err != nil {
+		s.findCard(root)
+	}
+	return err
+}
+
+func (s *session) openBoot(root rootfs.Tree, dir, source string) error {
 	dev, size, err := s.openDevice(source)
 	if err != nil {
 		return err
@@ -140,6 +152,22 @@ func (s *session) openCard() error {
 	s.device = dev
 	s.card = &card{root, boot, dir}
 	return nil
+}
+
+// findCard looks for the boot partition that fstab does not lead to, so that it
+// can take the error. It is the one beside the root that started this program:
+// another card may be there too.
+func (s *session) findCard(root rootfs.Tree) {
+	for _, source := range s.besideRoot() {
+		if s.openBoot(root, "boot/firmware", source) != nil {
+			continue
+		}
+		if text, err := s.card.boot.fsys.ReadFile(CommandLine); err == nil && asksForBranding(string(text)) {
+			return
+		}
+		closeDevice(s.device)
+		s.card, s.device = nil, nil
+	}
 }
 
 func closeDevice(dev device) error {
