@@ -1,14 +1,20 @@
 package boot_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"clusterctrl/internal/lab"
+	"golang.org/x/sync/errgroup"
 )
 
 // subsets is small where every commit is tested.
@@ -46,9 +52,8 @@ func TestPowerCuts(t *testing.T) {
 type campaign struct {
 	*testing.T
 	recording
-	want  state  // of every card in the end
-	card  string // that is cut
-	begun *int   // cards that were not finished
+	want  state         // of every card in the end
+	begun *atomic.Int64 // cards that were not finished
 }
 
 func newCampaign(t *testing.T, role string) campaign {
@@ -58,49 +63,61 @@ func newCampaign(t *testing.T, role string) campaign {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return campaign{t, r, want, filepath.Join(r.machine.Dir, "card.img"), new(int)}
+	return campaign{t, r, want, new(atomic.Int64)}
 }
 
 func (c campaign) tryAll(where string, cuts []cut, start func(card string) error) {
 	c.Helper()
-	*c.begun = 0
-	failed := 0
+	c.begun.Store(0)
+	var failed atomic.Int64
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, cut := range cuts {
-		if err := c.try(cut, start); err != nil {
-			failed++
-			c.Errorf("%v: %v", cut, err)
-		}
+		g.Go(func() error {
+			if err := c.try(cut, start); err != nil {
+				failed.Add(1)
+				c.Errorf("%v: %v", cut, err)
+			}
+			return nil
+		})
 	}
+	g.Wait()
 	c.Logf("%d writes, %d flushes; %s %d cuts tried, %d converged, %d failed; %d began anew",
-		len(c.writes), len(c.flushes)-1, where, len(cuts), len(cuts)-failed, failed, *c.begun)
+		len(c.writes), len(c.flushes)-1, where, len(cuts), len(cuts)-int(failed.Load()), failed.Load(), c.begun.Load())
 }
 
 // try cuts the power once, and starts the card again if it asks for that.
 func (c campaign) try(at cut, start func(card string) error) error {
-	if _, err := output("cp", "--sparse=always", c.machine.Image, c.card); err != nil {
+	dir, err := os.MkdirTemp(c.machine.Dir, "cut-")
+	if err != nil {
 		return err
 	}
-	if err := c.apply(at, c.card); err != nil {
+	defer os.RemoveAll(dir)
+	card := filepath.Join(dir, "card.img")
+	if _, err := output("cp", "--sparse=always", c.machine.Image, card); err != nil {
 		return err
 	}
-	line, err := commandLine(c.card)
+	if err := c.apply(at, card); err != nil {
+		return err
+	}
+	line, err := commandLine(card)
 	if err != nil {
 		return err
 	}
 	if strings.Contains(line, "reconfig-clusterctrl") {
-		*c.begun++
-		if err := start(c.card); err != nil {
+		c.begun.Add(1)
+		if err := start(card); err != nil {
 			return err
 		}
 	}
-	got, err := stateOf(c.card)
+	got, err := stateOf(card)
 	if err != nil {
 		return err
 	}
 	if diff := got.differences(c.want); diff != "" {
 		return errors.New(diff)
 	}
-	_, err = output("e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", c.card, sampleRoot))
+	_, err = output("e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", card, sampleRoot))
 	return err
 }
 
@@ -122,14 +139,21 @@ func (c campaign) startMachine(card string) error {
 	config, software := c.machine, *c.machine.Software
 	config.Image, config.InPlace = card, true
 	config.Software, software.CommandLine = &software, line
-	m, ctx := newMachine(c.T, config)
+	var console bytes.Buffer
+	config.Transcript = &console
+	ctx, cancel := context.WithTimeout(c.Context(), stuck)
+	defer cancel()
+	m, err := lab.New(ctx, config)
+	if err != nil {
+		return err
+	}
 	defer m.Close()
 	b, err := m.Boot(ctx)
 	if err != nil {
 		return err
 	}
 	if how, err := b.Wait(); how != lab.Restarted || err != nil {
-		return fmt.Errorf("boot ended: %v, %v; want %v", how, err, lab.Restarted)
+		return fmt.Errorf("boot ended: %v, %v; want %v\n%s", how, err, lab.Restarted, &console)
 	}
 	return nil
 }
