@@ -17,7 +17,7 @@ var mayImport = map[string][]string{
 	"recipe":            {"node", "rootfs", "edit"},
 	"settings":          {"node", "rootfs"},
 	"diskimage":         {"xz"},
-	"provision":         {"node", "mbr", "fat", "ext4", "rootfs", "edit", "recipe", "settings", "diskimage"},
+	"provision":         {"node", "mbr", "fat", "ext4", "rootfs", "edit", "recipe", "settings", "diskimage", "firstboot"},
 	"payload":           {"rootfs"},
 	"kmod":              {"xz"},
 	"firstboot":         {"node", "mbr", "fat", "rootfs", "edit", "recipe"},

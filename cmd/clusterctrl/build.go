@@ -29,6 +29,10 @@ controller's (CBRIDGE), a routing controller's (CNAT) and one for each node (p1,
 p2 ...). They differ in one word of the kernel command line; each becomes what
 it is when it is booted for the first time. The base is not changed.
 
+With --branded, each image is made what it is now: it boots as that at once. The
+images then differ in many files, so that making them takes longer, and "nodes"
+makes no others of them.
+
 BASE is an .img file, as it is or packed as .xz, .gz, .zst or .zip; "-" is
 standard input, "sample" a small image that comes with this program and does
 not boot.
@@ -53,6 +57,7 @@ const buildExample = `  # a controller and four nodes, into the folder out
 type buildFlags struct {
 	dir, config, sum            string
 	force, keep, noSums, dryRun bool
+	branded                     bool
 	json                        bool
 
 	nodes, revision                  int
@@ -83,6 +88,7 @@ func buildCommand() *cobra.Command {
 	fl.BoolVar(&f.force, "force", false, "replace images that exist")
 	fl.BoolVar(&f.keep, "keep", false, "keep images that exist, make the others")
 	fl.BoolVar(&f.noSums, "no-sums", false, "write no SHA256SUMS: faster, for many nodes")
+	fl.BoolVar(&f.branded, "branded", false, "make each image now what its first boot would make it")
 	fl.BoolVar(&f.noNAT, "no-nat", false, "make no image of a routing controller")
 	fl.IntVar(&f.revision, "revision", 1, "revision `N` in the images' names")
 	fl.StringVar(&f.user, "user", "", "`NAME` of the first user")
@@ -115,7 +121,7 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 	if err := checkInput(cmd, base); err != nil {
 		return err
 	}
-	o := provision.Options{Base: base, Input: cmd.InOrStdin(), Dir: f.dir, Sums: !f.noSums, Program: payload.Program}
+	o := provision.Options{Base: base, Input: cmd.InOrStdin(), Dir: f.dir, Sums: !f.noSums, Branded: f.branded, Program: payload.Program}
 	var err error
 	if o.Existing, err = existing(f.force, f.keep); err != nil {
 		return err

@@ -56,7 +56,9 @@ func labCommand() *cobra.Command {
 		Example: labUpExample,
 		Args:    exactly(0, "a command of lab"),
 	}
-	cmd.RunE = func(*cobra.Command, []string) error { return usagef("lab: want up, status, console or another of its commands") }
+	cmd.RunE = func(*cobra.Command, []string) error {
+		return usagef("lab: want up, status, console or another of its commands")
+	}
 	cmd.AddCommand(labUpCommand(), labStatusCommand(), labDownCommand())
 	for _, verb := range []struct{ do, short string }{
 		{lab.AskOn, "Switch a machine on"},
@@ -292,4 +294,3 @@ func labStatusCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
-

@@ -18,7 +18,8 @@ says which has the name.
 Nodes with an IMAGE, on any computer, makes node images from a controller's image
 that "clusterctrl build" made and that has not been booted. What was changed in it
 since, the nodes get too. Where the file system can share blocks (btrfs, XFS,
-APFS), 252 nodes take the space of one.`
+APFS), 252 nodes take the space of one. With --branded, each image is made what it is
+now: see "clusterctrl build --help".`
 
 const nodesExample = `  # what is plugged in; then what comes and goes, until Ctrl-C
   clusterctrl nodes
@@ -36,6 +37,7 @@ type nodesFlags struct {
 	n                         int
 	only                      []string
 	force, keep, noSums, json bool
+	branded                   bool
 }
 
 func nodesCommand() *cobra.Command {
@@ -71,11 +73,12 @@ func nodesCommand() *cobra.Command {
 	fl.BoolVar(&f.force, "force", false, "images: replace those that exist")
 	fl.BoolVar(&f.keep, "keep", false, "images: keep those that exist, make the others")
 	fl.BoolVar(&f.noSums, "no-sums", false, "images: write no SHA256SUMS: faster, for many nodes")
+	fl.BoolVar(&f.branded, "branded", false, "images: make each what its first boot would make it")
 	return cmd
 }
 
 // imageFlags are those that say which images to make and how.
-var imageFlags = []string{"nodes", "only", "output", "force", "keep", "no-sums"}
+var imageFlags = []string{"nodes", "only", "output", "force", "keep", "no-sums", "branded"}
 
 // list prints what is plugged in, or what comes and goes.
 func (f nodesFlags) list(cmd *cobra.Command) error {
@@ -91,7 +94,7 @@ func (f nodesFlags) list(cmd *cobra.Command) error {
 }
 
 func runNodes(cmd *cobra.Command, f nodesFlags, image string) error {
-	o := provision.NodeOptions{Controller: image, Dir: f.dir, Sums: !f.noSums}
+	o := provision.NodeOptions{Controller: image, Dir: f.dir, Sums: !f.noSums, Branded: f.branded}
 	if o.Dir == "" {
 		o.Dir = filepath.Dir(image)
 	}

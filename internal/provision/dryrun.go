@@ -9,6 +9,7 @@ import (
 
 	"clusterctrl/internal/diskimage"
 	"clusterctrl/internal/edit"
+	"clusterctrl/internal/firstboot"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/recipe"
 	"clusterctrl/internal/rootfs"
@@ -51,18 +52,41 @@ func (o Options) show(image *rootfs.Image, guess name, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, role := range roles(o.Settings.NAT, o.Settings.Nodes(system.Flavour))[1:] {
-		text, err := recipe.Rebrand(line.text, role)
+	others := roles(o.Settings.NAT, o.Settings.Nodes(system.Flavour))
+	if !o.Branded {
+		others = others[1:] // the first is the controller's image itself
+	}
+	for _, role := range others {
+		plan, err := o.roleChanges(image, line, role)
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(w, "# %s: changes to the controller's image\n", prefix+suffix(role))
-		change := rootfs.Change{Name: image.CommandLine(), Old: &rootfs.File{Data: []byte(line.text)}, New: &rootfs.File{Data: []byte(text)}}
-		if err := (edit.Plan{change}).WriteDiff(w); err != nil {
+		if err := plan.WriteDiff(w); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// roleChanges returns what makes a controller's image that of another role.
+func (o Options) roleChanges(image *rootfs.Image, line commandLine, role node.Role) (edit.Plan, error) {
+	text, err := recipe.Rebrand(line.text, role)
+	if err != nil {
+		return nil, err
+	}
+	change := rootfs.Change{Name: image.CommandLine(), Old: &rootfs.File{Data: []byte(line.text)}, New: &rootfs.File{Data: []byte(text)}}
+	if !o.Branded {
+		return edit.Plan{change}, nil
+	}
+	branded := rootfs.NewOverlay(image)
+	if err := change.Apply(branded); err != nil {
+		return nil, err
+	}
+	if err := firstboot.Brand(branded, role); err != nil {
+		return nil, err
+	}
+	return branded.Changes()
 }
 
 // withDisk calls use with the raw image of an input: the file itself, or a

@@ -9,12 +9,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A family is outputs that are all the same image but for a sector each.
+// A family is outputs that are all the same image but for a sector each, which
+// tells the role. If they are branded, each is also made what its role asks for,
+// and they differ in more than that.
 type family struct {
 	image    *os.File // one of them, or what they derive from
 	set      *diskimage.Outputs
 	ready    int // so many of set.Files hold the image already
 	patches  []diskimage.Patch
+	branded  bool
 	progress Progress
 }
 
@@ -27,6 +30,9 @@ func (f family) complete(ctx context.Context, sums bool) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	if f.branded {
+		g.SetLimit(1) // one after the other: the sums are of what branding makes
+	}
 	g.Go(func() error { return f.derive(ctx) })
 	if sums {
 		g.Go(func() error { return f.sum(ctx) })
@@ -44,6 +50,11 @@ func (f family) derive(ctx context.Context) error {
 	}
 	if err := f.patch(f.ready, len(f.set.Files)); err != nil {
 		return err
+	}
+	if f.branded {
+		if err := f.brand(ctx); err != nil {
+			return err
+		}
 	}
 	show := f.progress.start("write", 0)
 	defer show.Close()
@@ -85,7 +96,7 @@ func (f family) sum(ctx context.Context) error {
 		return err
 	}
 	defer show.Close()
-	all, err := diskimage.HashPatched(ctx, f.image, f.patches, show)
+	all, err := f.sums(ctx, show)
 	if err != nil {
 		return err
 	}
@@ -94,6 +105,21 @@ func (f family) sum(ctx context.Context) error {
 		f.set.Sums[o.Final] = all[i]
 	}
 	return nil
+}
+
+func (f family) sums(ctx context.Context, progress io.Writer) ([]diskimage.Sum, error) {
+	if !f.branded {
+		return diskimage.HashPatched(ctx, f.image, f.patches, progress)
+	}
+	var all []diskimage.Sum
+	for _, o := range f.set.Files {
+		sum, err := diskimage.HashPatched(ctx, o.File, make([]diskimage.Patch, 1), progress)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, sum...)
+	}
+	return all, nil
 }
 
 // start starts to show work on so many images.

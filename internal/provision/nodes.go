@@ -17,6 +17,7 @@ type NodeOptions struct {
 	Roles      []node.Role
 	Existing   diskimage.Existing
 	Sums       bool
+	Branded    bool // as in [Options]
 	Progress   Progress
 }
 
@@ -52,7 +53,7 @@ func Nodes(ctx context.Context, o NodeOptions) (Result, error) {
 	for _, f := range set.Files {
 		result.Files = append(result.Files, f.Final)
 	}
-	return result, family{src, set, 0, patches, o.Progress}.complete(ctx, o.Sums)
+	return result, family{src, set, 0, patches, o.Branded, o.Progress}.complete(ctx, o.Sums)
 }
 
 func inspectController(disk *os.File) (commandLine, rootfs.OS, error) {

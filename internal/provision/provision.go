@@ -39,6 +39,7 @@ type Options struct {
 	Dir      string
 	Existing diskimage.Existing
 	Sums     bool // write SHA256SUMS
+	Branded  bool // make each image now what its first boot would make it
 
 	Settings settings.Settings // checked ones
 	Time     time.Time         // stamped on what is changed; zero: when the base was last written
@@ -293,7 +294,7 @@ func (b *build) finish(ctx context.Context) error {
 	for _, f := range b.set.Files {
 		b.result.Files = append(b.result.Files, f.Final)
 	}
-	return family{b.set.Files[0].File, b.set, b.ready, patches, b.Progress}.complete(ctx, b.Sums)
+	return family{b.set.Files[0].File, b.set, b.ready, patches, b.Branded, b.Progress}.complete(ctx, b.Sums)
 }
 
 // together is the first of files for reading, and all of them for writing.

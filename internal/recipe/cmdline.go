@@ -84,7 +84,7 @@ func Rebrand(text string, role node.Role) (string, error) {
 	}
 	rest, found := cutRole(words)
 	if !found {
-		return "", fmt.Errorf("no init=%s: want an image that was built by clusterctrl and has not been booted", node.ReconfigPath)
+		return "", fmt.Errorf("no init=%s: want an image that was built by clusterctrl, not branded and not booted", node.ReconfigPath)
 	}
 	rebranded := roleLine(rest, role) + "\n"
 	if len(rebranded) > len(text) {

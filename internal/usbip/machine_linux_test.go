@@ -1,4 +1,4 @@
-package usbip
+package usbip_test
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"clusterctrl/internal/lab"
 	"clusterctrl/internal/lab/labtest"
 	"clusterctrl/internal/lab/labtest/guest"
+	"clusterctrl/internal/usbip"
 	"golang.org/x/sys/unix"
 )
 
@@ -91,7 +92,7 @@ func TestMachine(t *testing.T) {
 // inMachine plugs a gadget of this machine into a port of this machine, takes it
 // out and plugs it in again.
 func inMachine(t *testing.T) {
-	g, err := OpenGadget()
+	g, err := usbip.OpenGadget()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +118,7 @@ func inMachine(t *testing.T) {
 }
 
 // plug connects the two ends of a cable and returns what pulls it out.
-func plug(t *testing.T, g Gadget) (unplug func()) {
+func plug(t *testing.T, g usbip.Gadget) (unplug func()) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -126,21 +127,21 @@ func plug(t *testing.T, g Gadget) (unplug func()) {
 	ours, theirs := os.NewFile(uintptr(fds[0]), "our end"), os.NewFile(uintptr(fds[1]), "their end")
 	replied := make(chan error, 1)
 	go func() {
-		err := Await(theirs)
+		err := usbip.Await(theirs)
 		d, deviceErr := g.Device()
-		replied <- errors.Join(err, deviceErr, Reply(theirs, d))
+		replied <- errors.Join(err, deviceErr, usbip.Reply(theirs, d))
 	}()
-	d, err := Ask(ours)
+	d, err := usbip.Ask(ours)
 	if err := errors.Join(err, <-replied); err != nil {
 		t.Fatal(err)
 	}
-	want := Device{1, 1, HighSpeed, 0x3171, 0x0021, 0x0100, 0xef, 2, 1, 1}
+	want := usbip.Device{1, 1, usbip.HighSpeed, 0x3171, 0x0021, 0x0100, 0xef, 2, 1, 1}
 	if d != want {
 		t.Errorf("asked for a device: %+v, want %+v", d, want)
 	}
 	// Each kernel needs a moment for the end of what was before.
 	retry(t, func() error { return g.Export(theirs) })
-	retry(t, func() error { return Port(1).Import(ours, d) })
+	retry(t, func() error { return usbip.Port(1).Import(ours, d) })
 	unplug = func() {
 		unix.Shutdown(fds[0], unix.SHUT_RDWR)
 		ours.Close()
