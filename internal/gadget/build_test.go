@@ -227,6 +227,22 @@ func TestInterrupted(t *testing.T) {
 	})
 }
 
+// The kernels of Buster's first images have no compatible id for NCM.
+func TestOldKernel(t *testing.T) {
+	f := newFake("a.usb")
+	f.lacking = []string{"ncm os_desc"}
+	s := settingsOf(7, node.NCM)
+	if r, err := f.builder(unlimited).start(t.Context(), s); err != nil || r.Outcome != Started {
+		t.Fatalf("start = %v, %v", r, err)
+	}
+	if r, err := f.builder(0).start(t.Context(), s); err != nil || r.Outcome != Running {
+		t.Errorf("second start = %v, %v", r, err)
+	}
+	if r, err := f.builder(unlimited).stop(); err != nil || f.snapshot() != "" {
+		t.Errorf("stop = %v, %v; left:\n%s", r, err, f.snapshot())
+	}
+}
+
 // Every change that start makes is the last one once.
 func TestKilledAtEveryStep(t *testing.T) {
 	for _, function := range node.Functions {

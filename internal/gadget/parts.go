@@ -23,12 +23,13 @@ type kind int
 const (
 	directory kind = iota
 	attribute
+	wish // an attribute that older kernels do not have, which does no harm
 	link
 )
 
 func (p part) String() string {
 	switch p.kind {
-	case attribute:
+	case attribute, wish:
 		return fmt.Sprintf("set %s to %s", p.name, p.value)
 	case link:
 		return fmt.Sprintf("link %s to %s", p.name, p.value)
@@ -82,7 +83,8 @@ func gadgetOf(s Settings) []part {
 	)
 }
 
-// microsoftParts are the descriptors for Windows.
+// microsoftParts are the descriptors for Windows. Older kernels have no
+// compatible id of NCM: for these Windows wants its driver chosen by hand.
 func microsoftParts(f node.Function, network string) []part {
 	d := f.Microsoft()
 	if d == (node.MicrosoftDescriptor{}) {
@@ -93,10 +95,10 @@ func microsoftParts(f node.Function, network string) []part {
 		{attribute, osDesc + "/use", "1"},
 		{attribute, osDesc + "/b_vendor_code", octet(d.VendorCode)},
 		{attribute, osDesc + "/qw_sign", node.MicrosoftSignature},
-		{attribute, ours + "compatible_id", d.CompatibleID},
+		{wish, ours + "compatible_id", d.CompatibleID},
 	}
 	if d.SubCompatibleID != "" {
-		parts = append(parts, part{attribute, ours + "sub_compatible_id", d.SubCompatibleID})
+		parts = append(parts, part{wish, ours + "sub_compatible_id", d.SubCompatibleID})
 	}
 	return append(parts, part{link, osDesc + "/c.1", config})
 }
@@ -109,6 +111,11 @@ func (p part) make(tree gadgets) error {
 	switch p.kind {
 	case attribute:
 		return tree.Write(p.name, p.value)
+	case wish:
+		if ok, err := exists(tree, p.name); !ok {
+			return err
+		}
+		return tree.Write(p.name, p.value)
 	case link:
 		return tree.Symlink(p.value, p.name)
 	}
@@ -117,8 +124,12 @@ func (p part) make(tree gadgets) error {
 
 // there tells whether a gadget has a part.
 func (p part) there(tree gadgets) (bool, error) {
-	if p.kind != attribute {
-		return exists(tree, p.name)
+	ok, err := exists(tree, p.name)
+	switch {
+	case !ok:
+		return p.kind == wish && err == nil, err
+	case p.kind == directory || p.kind == link:
+		return true, nil
 	}
 	value, err := readAttribute(tree, p.name)
 	return sameValue(value, p.value), err

@@ -115,7 +115,8 @@ var assignment = regexp.MustCompile(`^(?:export[ \t]+)?(TYPE|ID|GADGET|UDC)=(.*)
 func assignments(text string) (map[string]string, error) {
 	values := map[string]string{}
 	n := 0
-	for line := range strings.Lines(text) {
+	const byteOrderMark = "\ufeff" // Windows' editors put one in front
+	for line := range strings.Lines(strings.TrimPrefix(text, byteOrderMark)) {
 		n++
 		m := assignment.FindStringSubmatch(strings.TrimSpace(line))
 		if m == nil {

@@ -18,6 +18,7 @@ func TestParseSettings(t *testing.T) {
 		{"booted over USB", "TYPE=usbboot\nID=252\nGADGET=ecm\n", Settings{"usbboot", 252, node.ECM, ""}, ""},
 		{"all", "TYPE=node\nID=1\nGADGET=ncm\nUDC=fe980000.usb\n", Settings{"node", 1, node.NCM, "fe980000.usb"}, ""},
 		{"CRLF", "TYPE=node\r\nID=7\r\nGADGET=ncm\r\n", Settings{"node", 7, node.NCM, ""}, ""},
+		{"byte order mark", "\ufeffTYPE=node\r\nID=7\r\n", Settings{"node", 7, node.RNDIS, ""}, ""},
 		{"quotes", `TYPE="node"` + "\nID='7'\nGADGET=\"n\"'cm'\n", Settings{"node", 7, node.NCM, ""}, ""},
 		{"comments", "# ID=3\nTYPE=node # a node\nID=7;\n#GADGET=ecm\nGADGET=\"\" # any\n", Settings{"node", 7, node.RNDIS, ""}, ""},
 		{"unknown keys", "CLUSTERID=3\nPROTOTYPE=c\n#VALID=\nFANGPIO=18\nif true\n\"\nTYPE=node\nID=7\n", Settings{"node", 7, node.RNDIS, ""}, ""},
