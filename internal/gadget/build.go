@@ -22,6 +22,8 @@ type builder struct {
 	await func(ctx context.Context, try func() (done bool, err error)) error
 	// hangUp makes programs let go of the terminal of a serial port.
 	hangUp func(port string) error
+	// mayUnbind refuses if the system would not survive it.
+	mayUnbind func() error
 }
 
 // errWaited says that what was waited for did not come.
@@ -163,6 +165,9 @@ func (b builder) stop() (Report, error) {
 		return Report{}, err
 	}
 	if udc != "" {
+		if err := b.mayUnbind(); err != nil {
+			return Report{}, err
+		}
 		if err := b.tree.Write(udcFile, ""); err != nil {
 			return Report{}, fmt.Errorf("unbind the gadget from %s: %w", udc, err)
 		}

@@ -76,7 +76,8 @@ func (f *fakeFS) builder(changes int) builder {
 			}
 			return err
 		},
-		hangUp: func(string) error { return nil },
+		hangUp:    func(string) error { return nil },
+		mayUnbind: func() error { return nil },
 	}
 }
 
@@ -308,6 +309,33 @@ func TestForgotten(t *testing.T) {
 	f.use("a.usb", "")
 	if r, err := f.builder(unlimited).start(t.Context(), s); err != nil || r.Outcome != Rebuilt {
 		t.Errorf("start = %v, %v; want it rebuilt", r, err)
+	}
+}
+
+// A gadget that the root file system comes through stays as it is, whatever the
+// settings say.
+func TestRootThroughGadget(t *testing.T) {
+	f := newFake("a.usb")
+	s := Settings{typeUSBBoot, 7, node.ECM, ""}
+	if _, err := f.builder(unlimited).start(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	before := f.snapshot()
+	b := f.builder(unlimited)
+	refusal := errors.New("the root file system")
+	b.mayUnbind = func() error { return refusal }
+	if r, err := b.start(t.Context(), s); err != nil || r.Outcome != Running {
+		t.Errorf("start of the same = %v, %v", r, err)
+	}
+	s.Function = node.NCM
+	if r, err := b.start(t.Context(), s); !errors.Is(err, refusal) {
+		t.Errorf("start of another = %v, %v", r, err)
+	}
+	if r, err := b.stop(); !errors.Is(err, refusal) {
+		t.Errorf("stop = %v, %v", r, err)
+	}
+	if diff := cmp.Diff(before, f.snapshot()); diff != "" {
+		t.Errorf("gadget -before +after:\n%s", diff)
 	}
 }
 

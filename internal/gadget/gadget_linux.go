@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"clusterctrl/internal/kmod"
+	"clusterctrl/internal/node"
 )
 
 // Start has the node's gadget running: complete, and bound to a device
@@ -39,7 +42,8 @@ func Start(ctx context.Context, o Options) (Report, error) {
 
 // Stop leaves nothing of the gadget, complete or not, whatever the settings say.
 // Whoever is logged in on the serial console is hung up on; a program that keeps
-// the console open even then makes Stop wait, and nothing can interrupt it.
+// the console open even then makes Stop wait, and nothing can interrupt it. Stop
+// refuses, as Start does, to take down what the root file system is mounted through.
 func Stop(o Options) (Report, error) {
 	b, unlock, err := o.withDefaults().builder()
 	if errors.Is(err, fs.ErrNotExist) { // the kernel never heard of gadgets
@@ -64,7 +68,7 @@ func (o Options) builder() (b builder, unlock func(), err error) {
 		dir.Close()
 		return builder{}, nil, fmt.Errorf("lock %s: %w", name, err)
 	}
-	b = builder{configFS(name), os.DirFS(o.UDCs), o.await, hangUp}
+	b = builder{configFS(name), os.DirFS(o.UDCs), o.await, hangUp, mayUnbind}
 	return b, func() { dir.Close() }, nil
 }
 
@@ -128,10 +132,42 @@ func mountConfigFS(dir string) error {
 		return nil
 	}
 	err := unix.Mount("configfs", dir, "configfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
-	if err != nil && err != unix.EBUSY { // somebody was faster
-		return fmt.Errorf("mount configfs on %s: %w", dir, err)
+	switch err {
+	case nil, unix.EBUSY: // somebody was faster
+		return nil
+	case unix.ENOENT, unix.ENODEV: // no place for it in /sys, no such file system
+		return fmt.Errorf("the kernel has no configfs, which USB gadgets need: mount it on %s: %w", dir, err)
+	}
+	return fmt.Errorf("mount configfs on %s: %w", dir, err)
+}
+
+// mayUnbind refuses where the root file system comes through the gadget: whoever
+// waits for a file then waits for ever, this program too.
+func mayUnbind() error {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return err
+	}
+	if source, dir := usbBootMount(string(mounts)); dir != "" {
+		return fmt.Errorf("%s is mounted on %s through the gadget: want the node shut down, not its gadget stopped", source, dir)
 	}
 	return nil
+}
+
+// usbBootMount returns a mount from [node.NFSNet], to which only a gadget leads,
+// out of the text of /proc/mounts.
+func usbBootMount(mounts string) (source, dir string) {
+	for line := range strings.Lines(mounts) {
+		fields := strings.Fields(line) // a blank in a name is written \040
+		if len(fields) < 3 || !strings.HasPrefix(fields[2], "nfs") {
+			continue
+		}
+		host, _, _ := strings.Cut(fields[0], ":")
+		if server, err := netip.ParseAddr(host); err == nil && node.NFSNet.Contains(server) {
+			return fields[0], fields[1]
+		}
+	}
+	return "", ""
 }
 
 // hangUp makes programs let go of the terminal of a serial port: those that it
