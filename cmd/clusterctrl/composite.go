@@ -2,6 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 
 	"clusterctrl/internal/gadget"
 	"github.com/spf13/cobra"
@@ -34,6 +38,9 @@ func gadgetVerb(name, short string, run func(context.Context) (gadget.Report, er
 		Args:  exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			report, err := run(cmd.Context())
+			if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+				return fmt.Errorf("%w; run it as root", err)
+			}
 			if err != nil {
 				return err
 			}
