@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -41,7 +42,7 @@ func consoleCommand() *cobra.Command {
 	}
 }
 
-func runConsole(cmd *cobra.Command, id node.ID) (err error) {
+func runConsole(cmd *cobra.Command, id node.ID) error {
 	port, err := console.Open("/dev/" + id.Port())
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%v has no serial console here (no /dev/%s): it is not plugged in, has no power, or has not started yet", id, id.Port())
@@ -50,6 +51,11 @@ func runConsole(cmd *cobra.Command, id node.ID) (err error) {
 		return fmt.Errorf("%v: %w", id, err)
 	}
 	defer port.Close()
+	return talk(cmd, id.String(), port)
+}
+
+// talk connects the user with a console until either is over.
+func talk(cmd *cobra.Command, name string, port io.ReadWriter) (err error) {
 	// What would end the program at once is to restore the terminal first.
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP, syscall.SIGQUIT)
 	defer stop()
@@ -62,12 +68,12 @@ func runConsole(cmd *cobra.Command, id node.ID) (err error) {
 		defer func() { err = errors.Join(err, term.Restore(keyboard, state)) }()
 		newline = "\r\n"
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "console of %v; ~. at the start of a line ends it, ~? helps%s", id, newline)
+	fmt.Fprintf(cmd.ErrOrStderr(), "console of %s; ~. at the start of a line ends it, ~? helps%s", name, newline)
 	err = console.Run(ctx, port, cmd.InOrStdin(), cmd.OutOrStdout())
 	fmt.Fprint(cmd.ErrOrStderr(), newline)
 	switch {
 	case errors.Is(err, console.ErrGone):
-		return fmt.Errorf("%v: %w", id, console.ErrGone)
+		return fmt.Errorf("%s: %w", name, console.ErrGone)
 	case errors.Is(err, context.Canceled) && cmd.Context().Err() == nil:
 		return errors.New("ended by a signal")
 	}

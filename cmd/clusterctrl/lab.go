@@ -59,7 +59,7 @@ func labCommand() *cobra.Command {
 	cmd.RunE = func(*cobra.Command, []string) error {
 		return usagef("lab: want up, status, console or another of its commands")
 	}
-	cmd.AddCommand(labUpCommand(), labStatusCommand(), labDownCommand())
+	cmd.AddCommand(labUpCommand(), labStatusCommand(), labDownCommand(), labConsoleCommand())
 	for _, verb := range []struct{ do, short string }{
 		{lab.AskOn, "Switch a machine on"},
 		{lab.AskCut, "Cut the power of a machine"},
@@ -251,6 +251,31 @@ func completeMachine(_ *cobra.Command, args []string, _ string) ([]cobra.Complet
 		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+const labConsoleHelp = `Console opens the serial console of a machine, as it is seen without any cable: from
+its kernel's first words on. It shows the end of what there was already. Of who
+types at the same time elsewhere, that shows here too.
+
+At the start of a line, ~. ends the connection, ~~ sends a ~, and ~? helps.`
+
+func labConsoleCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "console MACHINE",
+		Short:             "Open a machine's serial console",
+		Long:              labConsoleHelp,
+		Example:           "  clusterctrl lab console p1",
+		Args:              exactly(1, "MACHINE, such as p1"),
+		ValidArgsFunction: completeMachine,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, conn, err := labAsk(lab.Request{Do: lab.AskConsole, Machine: args[0]})
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			return talk(cmd, args[0], conn)
+		},
+	}
 }
 
 func labDownCommand() *cobra.Command {

@@ -1,0 +1,291 @@
+package boot_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"clusterctrl/internal/lab"
+	"clusterctrl/internal/rootfs"
+	"clusterctrl/test/base"
+)
+
+// A cluster is one that "clusterctrl lab up" runs.
+type cluster struct {
+	program string
+	env     []string // of the program
+	socket  string
+}
+
+// up starts a cluster from images, which ends with the test.
+func up(t *testing.T, images ...string) cluster {
+	t.Helper()
+	program, err := makeProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A socket's path has to be short.
+	cache, err := os.MkdirTemp("", "cluster")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(cache) })
+	c := cluster{program, append(os.Environ(), "XDG_CACHE_HOME="+cache), filepath.Join(cache, "clusterctrl/lab/socket")}
+	cmd := exec.Command(program, append([]string{"lab", "up"}, images...)...)
+	cmd.Env, cmd.Stderr = c.env, os.Stderr
+	log, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := new(strings.Builder)
+	buf := make([]byte, 4096)
+	n, err := log.Read(buf) // the first machine is on: the cluster can be asked
+	if err != nil {
+		t.Fatalf("lab up: %v, %v", err, cmd.Wait())
+	}
+	said.Write(buf[:n])
+	heard := make(chan struct{})
+	go func() {
+		io.Copy(said, log)
+		close(heard)
+	}()
+	t.Cleanup(func() {
+		c.do(t, "down")
+		<-heard
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("lab up: %v", err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(cache, "clusterctrl/lab/*")); len(left) > 0 {
+			t.Errorf("lab up left %q", left)
+		}
+		t.Log(said)
+	})
+	return c
+}
+
+// do runs a command of lab.
+func (c cluster) do(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(c.program, append([]string{"lab"}, args...)...)
+	cmd.Env = c.env
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("lab %q: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// A shell is that of root on the serial console of a machine.
+type shell struct {
+	*lab.Console
+	name string
+}
+
+// login connects with a machine's console and waits for its shell.
+func (c cluster) login(t *testing.T, ctx context.Context, name string) shell {
+	t.Helper()
+	_, conn, err := lab.Ask(c.socket, lab.Request{Do: lab.AskConsole, Machine: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	transcript, err := os.Create(filepath.Join(t.ArtifactDir(), name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { transcript.Close() })
+	s := shell{lab.NewConsole(conn, conn, transcript), name}
+	for _, text := range []string{name + " login: root (automatic login)", "# "} {
+		if _, err := s.Expect(ctx, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// run runs a command, which must succeed, and returns what it prints.
+func (s shell) run(t *testing.T, ctx context.Context, command string) string {
+	t.Helper()
+	out, status, err := s.Run(ctx, command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status != 0 {
+		t.Errorf("%s: %s: status %d:\n%s", s.name, command, status, out)
+	}
+	return out
+}
+
+// until waits until udev is done with what happens now and a command succeeds.
+func (s shell) until(t *testing.T, ctx context.Context, command string) {
+	t.Helper()
+	s.run(t, ctx, "timeout 120 sh -c 'until "+command+"; do sleep 0.1; done'")
+}
+
+// letInAll is letIn for the consoles of the lab's machines, and gives pi a
+// password for those of the nodes. Its device controllers are the lab's.
+func letInAll(tree *rootfs.Image) error {
+	for name, text := range map[string]string{
+		"etc/systemd/system/serial-getty@ttyAMA0.service.d/test.conf": "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %I linux\n",
+		"etc/systemd/system/service.d/test.conf":                      "[Service]\nTimeoutStartSec=15min\n",
+	} {
+		if err := tree.Mkdir(filepath.Dir(name), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if err := tree.WriteFile(name, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	shadow, err := fs.ReadFile(tree, "etc/shadow")
+	if err != nil {
+		return err
+	}
+	var lines []string
+	for line := range strings.Lines(string(shadow)) {
+		if fields := strings.Split(line, ":"); fields[0] == "pi" {
+			fields[1] = "$6$cluster$u5g6ywGwu5plZHN2qObKyZuJ2Jjqm7mqk2xqrj7xwPfsME29rBI0bgSBvljuak/rXFE3W/Pky/qPurogSHs6w/" // raspberry
+			line = strings.Join(fields, ":")
+		}
+		lines = append(lines, line)
+	}
+	return tree.WriteFile("etc/shadow", []byte(strings.Join(lines, "")), 0)
+}
+
+// TestCluster runs a controller that routes and three nodes, all from images that
+// the program made, on virtual machines with virtual USB cables. No DHCP server
+// answers the nodes.
+func TestCluster(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), stuck)
+	defer cancel()
+	dir := filepath.Dir(build(t, base.Path(t, base.Bookworm), "-CNAT.img", "--branded", "--nodes", "2"))
+	images, err := filepath.Glob(filepath.Join(dir, "*-CNAT.img"))
+	if err != nil || len(images) != 1 {
+		t.Fatal(images, err)
+	}
+	run(t, mustProgram(t), "nodes", strings.Replace(images[0], "-CNAT", "-CBRIDGE", 1), "--only", "p252", "--branded", "--no-sums", "--quiet")
+	nodes := []string{"p1", "p2", "p252"}
+	for _, name := range nodes {
+		images = append(images, strings.Replace(images[0], "CNAT", name, 1))
+	}
+	for _, image := range images {
+		change(t, image, letInAll)
+	}
+	c := up(t, images...)
+	controller := c.login(t, ctx, "cnat")
+	var shells []shell
+	for _, name := range nodes {
+		shells = append(shells, c.login(t, ctx, name))
+	}
+
+	for _, name := range nodes {
+		n := name[1:]
+		controller.until(t, ctx, fmt.Sprintf("test -e /dev/ttypi%[1]s -a -e /sys/class/net/ethpi%[1]s/master", n))
+		if got := controller.run(t, ctx, "readlink -f /sys/class/net/ethpi"+n+"/master"); !strings.HasSuffix(got, "/br0\n") {
+			t.Errorf("ethpi%s is a port of %s", n, got)
+		}
+		controller.run(t, ctx, "ping -c 3 -W 20 172.19.181."+n)
+		controller.run(t, ctx, "ping -c 1 -W 20 "+name)
+	}
+	for _, s := range shells { // behind the controller, without a DHCP server
+		s.run(t, ctx, "ping -c 1 -W 20 172.19.181.254")
+		s.run(t, ctx, "ping -c 1 -W 20 10.0.2.2") // what the controller is behind
+	}
+	checkList(t, controller.run(t, ctx, "clusterctrl nodes --json"))
+	logInOverSerial(t, ctx, controller, "p252")
+	replug(t, ctx, c, controller)
+	for _, s := range append(shells, controller) {
+		if got := s.run(t, ctx, "systemctl --failed --plain --no-legend | grep -e clusterctrl -e ttyGS0 -e network || true"); got != "" {
+			t.Errorf("%s: %s%s", s.name, got, s.run(t, ctx, "journalctl -b -p warning --no-pager"))
+		}
+	}
+	c.do(t, "cut", "p1")
+	controller.until(t, ctx, "test ! -e /sys/class/net/ethpi1 -a ! -e /dev/ttypi1")
+	if got, want := c.do(t, "status"), "MACHINE  POWER  CABLE\ncnat     on     \np1       off    in\np2       on     in\np252     on     in\n"; got != want {
+		t.Errorf("lab status:\n%s want\n%s", got, want)
+	}
+}
+
+func mustProgram(t *testing.T) string {
+	t.Helper()
+	program, err := makeProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
+// checkList holds what the controller says is plugged in against what is.
+func checkList(t *testing.T, text string) {
+	t.Helper()
+	var list []map[string]any
+	if err := json.Unmarshal([]byte(text), &list); err != nil || len(list) != 3 {
+		t.Fatalf("clusterctrl nodes --json: %v\n%s", err, text)
+	}
+	t.Log(text)
+}
+
+// logInOverSerial logs in at a node, over its USB cable.
+func logInOverSerial(t *testing.T, ctx context.Context, controller shell, name string) {
+	t.Helper()
+	if err := controller.Send("clusterctrl console " + name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := controller.Expect(ctx, "~? helps"); err != nil {
+		t.Fatal(err)
+	}
+	if err := controller.Send(""); err != nil {
+		t.Fatal(err)
+	}
+	if err := controller.Login(ctx, "pi", "raspberry"); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := controller.Run(ctx, "hostname; tty"); err != nil || got != name+"\n/dev/ttyGS0\n" && got != name+"\nnot a tty\n" {
+		t.Errorf("over the serial console of %s: %q, %v", name, got, err)
+	}
+	if err := controller.Send("exit"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := controller.Expect(ctx, name+" login: "); err != nil {
+		t.Fatal(err)
+	}
+	if err := controller.Send("\n~."); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := controller.Expect(ctx, "# "); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replug pulls a node's plug while it and another are pinged, and puts it in
+// again. The other must not notice.
+func replug(t *testing.T, ctx context.Context, c cluster, controller shell) {
+	t.Helper()
+	controller.run(t, ctx, "for n in 1 2; do ping -i 0.2 172.19.181.$n >/tmp/ping$n 2>&1 & echo $! >/tmp/pid$n; done")
+	controller.until(t, ctx, "grep -q time= /tmp/ping2")
+	c.do(t, "unplug", "p2")
+	controller.until(t, ctx, "test ! -e /sys/class/net/ethpi2 -a ! -e /dev/ttypi2")
+	controller.run(t, ctx, "test -e /sys/class/net/ethpi1 -a -e /sys/class/net/ethpi252")
+	controller.run(t, ctx, "! ls -l /dev/serial/by-id | grep _2-")
+	c.do(t, "plug", "p2")
+	began := time.Now()
+	controller.until(t, ctx, "test -e /sys/class/net/ethpi2/master -a -e /dev/ttypi2")
+	t.Logf("p2 is back on its bridge after %v", time.Since(began))
+	controller.run(t, ctx, "ping -c 3 -W 20 172.19.181.2")
+	controller.run(t, ctx, "kill -INT $(cat /tmp/pid1) $(cat /tmp/pid2)")
+	controller.until(t, ctx, "grep -q loss /tmp/ping1")
+	if got := controller.run(t, ctx, "grep loss /tmp/ping1"); !strings.Contains(got, " 0% packet loss") {
+		t.Errorf("p1, while p2 was unplugged: %s", got)
+	}
+}
