@@ -51,7 +51,7 @@ func main() {
 	if name == "usbboot-init" || name == "reconfig-usbboot" {
 		fail(fmt.Errorf("%s: nodes do not boot over USB with this version", name))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), interrupts()...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends what does not listen
 	root := rootCommand()
@@ -64,6 +64,16 @@ func main() {
 		err = errors.New("interrupted")
 	}
 	fail(err)
+}
+
+// interrupts are the signals that end a run in good order. A terminal that goes
+// sends SIGHUP, unless nohup(1) has it ignored.
+func interrupts() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 func fail(err error) {

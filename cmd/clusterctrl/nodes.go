@@ -125,7 +125,7 @@ func (f nodesFlags) roles() ([]node.Role, error) {
 	}
 	var roles []node.Role
 	for _, word := range f.only {
-		role, err := node.ParseRole(strings.ToLower(strings.TrimSpace(word)))
+		role, err := node.ParseRole(strings.TrimSpace(word))
 		if err != nil {
 			return nil, usageError{err}
 		}

@@ -161,12 +161,13 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestInterrupted presses Ctrl-C as each part of the work starts.
+// TestInterrupted presses Ctrl-C, or closes the terminal, as each part of the work
+// starts.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	r := releases[0]
 	image := publish(t, r, base.Path(t, r.name))
-	for _, part := range []string{"unpack", "checksums"} {
+	for part, signal := range map[string]unix.Signal{"unpack": unix.SIGHUP, "checksums": unix.SIGINT} {
 		t.Run(part, func(t *testing.T) {
 			dir := t.TempDir()
 			cmd := clusterctrl(t, "build", image, "--nodes", "3", "-o", dir)
@@ -182,7 +183,7 @@ func TestInterrupted(t *testing.T) {
 			lines := bufio.NewScanner(stderr)
 			for lines.Scan() {
 				if last = lines.Text(); strings.HasPrefix(last, part+": ") && !strings.Contains(last, "done") {
-					if err := cmd.Process.Signal(unix.SIGINT); err != nil {
+					if err := cmd.Process.Signal(signal); err != nil {
 						t.Fatal(err)
 					}
 				}
