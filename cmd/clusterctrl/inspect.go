@@ -59,13 +59,21 @@ func printReport(w io.Writer, r provision.Report) error {
 	line("features", "%s", strings.Join(r.Root.Features, " "))
 	line("host", "%s", r.Host)
 	line("command line", "%s", r.CommandLine)
-	if r.Role != "" {
-		line("first boot", "still to come: it becomes %s", r.Role)
-	} else {
-		line("first boot", "no role to come: not an image of ours, or booted already")
-	}
+	line("first boot", "%s", firstBoot(r))
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func firstBoot(r provision.Report) string {
+	switch {
+	case r.Role != "" && r.VendorFirstBoot:
+		return "still to come: it becomes " + r.Role + ", then the vendor's"
+	case r.Role != "":
+		return "still to come: it becomes " + r.Role
+	case r.VendorFirstBoot:
+		return "still to come: the vendor's, and no role"
+	}
+	return "none to come"
 }
 
 func yesNo(b bool) string {

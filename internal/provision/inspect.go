@@ -2,8 +2,10 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -26,6 +28,9 @@ type Report struct {
 
 	// Role is what the next boot makes of the image, empty if nothing.
 	Role string `json:"role,omitempty"`
+	// VendorFirstBoot is whether the vendor's first boot is still to come, after
+	// that where there is a role.
+	VendorFirstBoot bool `json:"vendor_first_boot"`
 	// Host is what the image is called.
 	Host        string `json:"host"`
 	CommandLine string `json:"command_line"`
@@ -77,11 +82,12 @@ func report(disk *os.File, size int64) (Report, error) {
 		return Report{}, err
 	}
 	r.CommandLine = words.String()
+	r.VendorFirstBoot = recipe.PendingVendor(words)
 	if role, pending := recipe.PendingRole(words); pending {
 		r.Role = role.String()
 	}
 	host, err := image.Root.ReadFile("etc/hostname")
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Report{}, err
 	}
 	r.Host = strings.TrimSpace(string(host))

@@ -23,6 +23,9 @@ const (
 	vendorFirstBoot = "usr/lib/raspberrypi-sys-mods/firstboot"
 	vendorResize    = "usr/lib/raspi-config/init_resize.sh"
 	firstBootMark   = "clusterctrl.vendor"
+
+	// Trixie's initramfs grows the root where it finds this word, and takes it out.
+	vendorResizeWord = "resize"
 )
 
 // SectorSize is the unit in which images of one build differ: cmdline.txt fits
@@ -51,7 +54,7 @@ func (s StartBranding) Apply(tree rootfs.Tree) error {
 	}
 	words, _ = cutRole(words)
 	for i, w := range words {
-		if w == "init=/"+vendorFirstBoot || w == "init=/"+vendorResize {
+		if isVendorInit(w) {
 			words[i] = firstBootMark
 		}
 	}
@@ -102,6 +105,18 @@ func PendingRole(words edit.CommandLine) (node.Role, bool) {
 		}
 	}
 	return node.Role{}, false
+}
+
+// PendingVendor reports whether a command line starts the vendor's first boot, at
+// the next boot or after the branding.
+func PendingVendor(words edit.CommandLine) bool {
+	return slices.ContainsFunc(words, func(w string) bool {
+		return isVendorInit(w) || w == firstBootMark || w == vendorResizeWord
+	})
+}
+
+func isVendorInit(word string) bool {
+	return word == "init=/"+vendorFirstBoot || word == "init=/"+vendorResize
 }
 
 // cutRole takes the words that start the branding out of a command line,
