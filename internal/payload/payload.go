@@ -7,15 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime"
+	"runtime/debug"
 
 	"clusterctrl/internal/rootfs"
 	"github.com/klauspost/compress/zstd"
 )
-
-// goarch is what the Go toolchain calls an architecture. 32-bit images get the
-// program for ARMv6, which the first Pi and the Zero need.
-var goarch = map[rootfs.Arch]string{rootfs.ARMHF: "arm", rootfs.ARM64: "arm64"}
 
 // Program returns the program for an architecture.
 func Program(arch rootfs.Arch) ([]byte, error) {
@@ -23,10 +19,29 @@ func Program(arch rootfs.Arch) ([]byte, error) {
 	if err == nil {
 		return unpack(packed)
 	}
-	if runtime.GOOS == "linux" && runtime.GOARCH == goarch[arch] {
+	if info, ok := debug.ReadBuildInfo(); ok && runsOn(arch, info.Settings) {
 		return os.ReadFile("/proc/self/exe")
 	}
 	return nil, fmt.Errorf("this clusterctrl was built without the program for the Pi (%s): build it with \"make\"", arch)
+}
+
+// runsOn reports whether a program that was built so runs on every Pi of an
+// architecture.
+func runsOn(arch rootfs.Arch, build []debug.BuildSetting) bool {
+	set := map[string]string{}
+	for _, s := range build {
+		set[s.Key] = s.Value
+	}
+	if set["GOOS"] != "linux" || set["CGO_ENABLED"] != "0" {
+		return false
+	}
+	switch arch {
+	case rootfs.ARM64:
+		return set["GOARCH"] == "arm64"
+	case rootfs.ARMHF: // on the first Pi and the Zero, which are ARMv6, too
+		return set["GOARCH"] == "arm" && (set["GOARM"] == "5" || set["GOARM"] == "6")
+	}
+	return false
 }
 
 func unpack(packed []byte) ([]byte, error) {
