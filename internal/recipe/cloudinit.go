@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strings"
 
 	"clusterctrl/internal/edit"
@@ -62,17 +63,20 @@ func (c cloudUser) merge(text string) (string, error) {
 func (c cloudUser) setIn(root *yaml.Node) error {
 	users := mapValue(root, "users")
 	if users == nil {
+		users = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
+		root.Content = append(root.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: "users"}, users)
+	}
+	if users.Tag == "!!null" {
 		// Without a list cloud-init makes its default user, which other keys of
 		// the file may be about.
-		users = &yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{{Kind: yaml.ScalarNode, Value: "default"}}}
-		root.Content = append(root.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: "users"}, users)
+		*users = yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{{Kind: yaml.ScalarNode, Value: "default"}}}
 	}
 	if users.Kind != yaml.SequenceNode {
 		return errors.New("users is no list")
 	}
 	for _, user := range users.Content {
 		if name := mapValue(user, "name"); name != nil && name.Value == c.name {
-			return setString(user, "passwd", c.hash)
+			return c.setPassword(user)
 		}
 	}
 	var user yaml.Node
@@ -128,7 +132,26 @@ func mapValue(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-func setString(n *yaml.Node, key, value string) error {
+// setPassword gives a user of the list the password, in place of what other keys
+// say of it: they count more, and cloud-init locks whom it is not told to leave
+// open.
+func (c cloudUser) setPassword(user *yaml.Node) error {
+	for _, key := range []string{"plain_text_passwd", "hashed_passwd"} {
+		dropKey(user, key)
+	}
+	return errors.Join(setValue(user, "passwd", c.hash), setValue(user, "lock_passwd", false))
+}
+
+func dropKey(n *yaml.Node, key string) {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			n.Content = slices.Delete(n.Content, i, i+2)
+			return
+		}
+	}
+}
+
+func setValue(n *yaml.Node, key string, value any) error {
 	var encoded yaml.Node
 	if err := encoded.Encode(value); err != nil {
 		return err

@@ -43,12 +43,29 @@ func TestCloudName(t *testing.T) {
 	}
 }
 
+// TestCloudUserPassword sets the password of a user who is there: no other key of
+// the entry may count more, and all else stays.
+func TestCloudUserPassword(t *testing.T) {
+	const head = "#cloud-config\nusers:\n    - name: bob\n"
+	for _, tt := range []struct{ before, want string }{
+		{head + "      passwd: old\n      lock_passwd: true\n", head + "      passwd: $6$a$b\n      lock_passwd: false\n"},
+		{head + "      plain_text_passwd: old\n      shell: /bin/zsh # mine\n", head + "      shell: /bin/zsh # mine\n      passwd: $6$a$b\n      lock_passwd: false\n"},
+		{head + "      hashed_passwd: old\n", head + "      passwd: $6$a$b\n      lock_passwd: false\n"},
+	} {
+		got, err := cloudUser{"user-data", "bob", "$6$a$b"}.merge(tt.before)
+		if err != nil || got != tt.want {
+			t.Errorf("%q became\n%s%v\nwant\n%s", tt.before, got, err, tt.want)
+		}
+	}
+}
+
 // TestCloudUserKeepsDefault: a list of users takes the place of cloud-init's own,
 // which has its default user.
 func TestCloudUserKeepsDefault(t *testing.T) {
 	for _, tt := range []struct{ before, want string }{
 		{"#cloud-config\nssh_authorized_keys: [k]\n", "users:\n    - default\n    - groups:"},
 		{"#cloud-config\nusers:\n    - name: anna\n", "users:\n    - name: anna\n    - groups:"},
+		{"#cloud-config\nusers:\n", "users:\n    - default\n    - groups:"},
 		{"#cloud-config\n# nothing\n", "users:\n    - groups:"},
 	} {
 		got, err := cloudUser{"user-data", "bob", "$6$a$b"}.merge(tt.before)
