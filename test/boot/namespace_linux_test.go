@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,6 +29,16 @@ func memory(t testing.TB) string {
 		}
 	})
 	return dir
+}
+
+// unshareMounts gives the calling goroutine, for the rest of its life, mounts that
+// nobody else has: what others start would keep them.
+func unshareMounts() error {
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("unshare the mounts (the test needs root): %w", err)
+	}
+	return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 }
 
 // startAsPID1 starts the program of a card, with role, as PID 1 of a namespace in
@@ -80,7 +91,18 @@ func mounted(card string, do func(root string, boot *os.File) error) error {
 	if err := unix.Mount(device.Name(), root, "ext4", unix.MS_RDONLY, ""); err != nil {
 		return fmt.Errorf("mount the root: %w", err)
 	}
-	return errors.Join(unix.Mount("", root, "", unix.MS_PRIVATE, ""), do(root, boot), unix.Unmount(root, 0))
+	return errors.Join(unix.Mount("", root, "", unix.MS_PRIVATE, ""), do(root, boot), unmount(root))
+}
+
+// unmount waits for children that have been forked and are not yet the programs
+// that they will be: until then they have all files of this process open.
+func unmount(dir string) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := unix.Unmount(dir, 0); err != nil {
+		return fmt.Errorf("unmount %s: %w", dir, err)
+	}
+	return nil
 }
 
 // attach makes a block device of a part of a file, until it is closed.

@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	"clusterctrl/internal/lab"
-	"golang.org/x/sync/errgroup"
 )
 
 // subsets is small where every commit is tested.
@@ -70,18 +70,29 @@ func (c campaign) tryAll(where string, cuts []cut, start func(card string) error
 	c.Helper()
 	c.begun.Store(0)
 	var failed atomic.Int64
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for _, cut := range cuts {
-		g.Go(func() error {
-			if err := c.try(cut, start); err != nil {
-				failed.Add(1)
-				c.Errorf("%v: %v", cut, err)
+	work := make(chan cut)
+	var workers, ready sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		ready.Add(1)
+		workers.Go(func() {
+			if err := unshareMounts(); err != nil {
+				c.Error(err)
 			}
-			return nil
+			ready.Done()
+			for cut := range work {
+				if err := c.try(cut, start); err != nil {
+					failed.Add(1)
+					c.Errorf("%v: %v", cut, err)
+				}
+			}
 		})
 	}
-	g.Wait()
+	ready.Wait() // before anything is mounted, which the others would have too
+	for _, cut := range cuts {
+		work <- cut
+	}
+	close(work)
+	workers.Wait()
 	c.Logf("%d writes, %d flushes; %s %d cuts tried, %d converged, %d failed; %d began anew",
 		len(c.writes), len(c.flushes)-1, where, len(cuts), len(cuts)-int(failed.Load()), failed.Load(), c.begun.Load())
 }
