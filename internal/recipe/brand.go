@@ -38,6 +38,7 @@ func (s System) identity(role node.Role) []edit.Edit {
 	edits := []edit.Edit{
 		edit.WriteFile{Name: "etc/hostname", Data: role.String() + "\n", Perm: 0o644},
 		edit.Line{Name: "etc/hosts", Prefix: "127.0.1.1", Text: "127.0.1.1\t" + role.String()},
+		edit.Block{Name: "etc/hosts", Text: hosts(role)},
 		edit.WriteFile{Name: "etc/issue", Data: s.file("usr/share/clusterctrl/" + banner), Perm: 0o644},
 	}
 	if s.CloudInit {

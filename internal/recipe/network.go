@@ -17,6 +17,25 @@ const (
 	dhcpcdConf   = "etc/dhcpcd.conf"
 )
 
+// hosts are the lines of /etc/hosts by which members of a cluster find each other:
+// each has its address whether or not there is a DHCP server, so that no name
+// server is needed. A member's own name leads to itself, by the line that the
+// vendor has for that.
+func hosts(role node.Role) string {
+	var b strings.Builder
+	names := "controller"
+	if !role.IsController() {
+		names += fmt.Sprintf(" %v %v", node.CBridge, node.CNAT) // whichever it is
+	}
+	fmt.Fprintf(&b, "%v\t%s\n", node.ControllerAddr, names)
+	for id := node.MinID; id <= node.MaxID; id++ {
+		if role != node.Node(id) {
+			fmt.Fprintf(&b, "%v\t%v\n", id.Addr(), id)
+		}
+	}
+	return b.String()
+}
+
 // bridges returns what makes a controller's bridges.
 func (s System) bridges(role node.Role) []edit.Edit {
 	switch s.Network {

@@ -232,6 +232,11 @@ func TestBranded(t *testing.T) {
 	}{
 		{"p7", rootfs.NetworkManager, "etc/hostname", "p7\n"},
 		{"p7", rootfs.NetworkManager, "etc/hosts", "127.0.1.1\tp7\n"},
+		{"p7", rootfs.NetworkManager, "etc/hosts", "\n172.19.181.6\tp6\n172.19.181.8\tp8\n"},
+		{"p7", rootfs.NetworkManager, "etc/hosts", "\n172.19.181.254\tcontroller cbridge cnat\n"},
+		{"cnat", rootfs.NetworkManager, "etc/hosts", "127.0.1.1\tcnat\n"},
+		{"cnat", rootfs.NetworkManager, "etc/hosts", "\n172.19.181.254\tcontroller\n172.19.181.1\tp1\n"},
+		{"cbridge", rootfs.DHCPCD, "etc/hosts", "\n172.19.181.252\tp252\n"},
 		{"p7", rootfs.NetworkManager, "etc/default/clusterctrl", "\nTYPE=node\n"},
 		{"p7", rootfs.NetworkManager, "etc/default/clusterctrl", "\nID=7\n"},
 		{"p7", rootfs.NetworkManager, "etc/issue", `\4{usb0}`},

@@ -25,6 +25,8 @@ type question struct{ command, want string }
 var questions = []question{
 	{"hostname; cat /etc/hostname", `ROLE\nROLE\n`},
 	{"grep 127.0.1.1 /etc/hosts; getent hosts ROLE", `127\.0\.1\.1\tROLE\n127\.0\.1\.1 +ROLE\n`},
+	{"getent hosts p3", `172\.19\.181\.3 +p3\n`},
+	{"getent hosts controller", `172\.19\.181\.254 +controller.*\n`},
 	{"systemctl is-active multi-user.target", `active\n`},
 	{"wc -l </var/lib/vendor-firstboot.log", `1\n`},
 	{"grep -o init=.* /boot/firmware/cmdline.old", `init=/usr/sbin/reconfig-clusterctrl ROLE *\n`},
