@@ -57,7 +57,7 @@ func runConsole(cmd *cobra.Command, id node.ID) error {
 // talk connects the user with a console until either is over.
 func talk(cmd *cobra.Command, name string, port io.ReadWriter) (err error) {
 	// What would end the program at once is to restore the terminal first.
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP, syscall.SIGQUIT)
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGQUIT)
 	defer stop()
 	newline := "\n"
 	if keyboard := int(os.Stdin.Fd()); term.IsTerminal(keyboard) {

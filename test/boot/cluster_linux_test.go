@@ -169,15 +169,12 @@ func letInAll(tree *rootfs.Image) error {
 func TestCluster(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), stuck)
 	defer cancel()
-	dir := filepath.Dir(build(t, base.Path(t, base.Bookworm), "-CNAT.img", "--branded", "--nodes", "2"))
-	images, err := filepath.Glob(filepath.Join(dir, "*-CNAT.img"))
-	if err != nil || len(images) != 1 {
-		t.Fatal(images, err)
-	}
-	run(t, mustProgram(t), "nodes", strings.Replace(images[0], "-CNAT", "-CBRIDGE", 1), "--only", "p252", "--branded", "--no-sums", "--quiet")
+	controllerImage := build(t, base.Path(t, base.Bookworm), "-CBRIDGE.img", "--no-nat", "--nodes", "0")
 	nodes := []string{"p1", "p2", "p252"}
-	for _, name := range nodes {
-		images = append(images, strings.Replace(images[0], "CNAT", name, 1))
+	run(t, mustProgram(t), "nodes", controllerImage, "--only", "cnat,"+strings.Join(nodes, ","), "--branded", "--no-sums", "--quiet")
+	var images []string
+	for _, suffix := range append([]string{"CNAT"}, nodes...) {
+		images = append(images, strings.Replace(controllerImage, "CBRIDGE", suffix, 1))
 	}
 	for _, image := range images {
 		change(t, image, letInAll)
@@ -189,6 +186,9 @@ func TestCluster(t *testing.T) {
 		shells = append(shells, c.login(t, ctx, name))
 	}
 
+	for _, s := range shells { // as soon as they know that no DHCP server answers
+		s.until(t, ctx, "ip -4 address show usb0 | grep -q 172.19.181."+s.name[1:]+"/24")
+	}
 	for _, name := range nodes {
 		n := name[1:]
 		controller.until(t, ctx, fmt.Sprintf("test -e /dev/ttypi%[1]s -a -e /sys/class/net/ethpi%[1]s/master", n))
