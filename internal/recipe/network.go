@@ -14,6 +14,7 @@ import (
 const (
 	fragment     = "etc/network/interfaces.d/clusterctrl"
 	dhclientConf = "etc/dhcp/dhclient.conf"
+	dhclientHook = "etc/dhcp/dhclient-enter-hooks.d/clusterctrl"
 	dhcpcdConf   = "etc/dhcpcd.conf"
 )
 
@@ -67,7 +68,10 @@ func (s System) gadgetLink(role node.Role, addr netip.Addr) []edit.Edit {
 	case rootfs.DHCPCD:
 		return []edit.Edit{edit.Block{Name: dhcpcdConf, Text: dhcpcdBlock(role, addr)}}
 	}
-	edits := []edit.Edit{edit.Block{Name: dhclientConf, Text: dhclientBlock(addr)}}
+	edits := []edit.Edit{
+		edit.Block{Name: dhclientConf, Text: dhclientBlock(addr)},
+		edit.WriteFile{Name: dhclientHook, Data: keepFallback, Perm: 0o644},
+	}
 	if !role.IsController() {
 		edits = append(edits, edit.WriteFile{Name: fragment, Data: s.file("usr/share/clusterctrl/interfaces.bookworm.p"), Perm: 0o644})
 	}
@@ -110,6 +114,15 @@ lease {
 }
 `, node.GadgetLink, addr, node.ControllerAddr, node.FallbackDNS[0], node.Bridge, node.ControllerAddr)
 }
+
+// keepFallback is read by dhclient-script(8). Where the router of a fallback lease
+// does not answer pings, the script would give the address up, and dhclient would
+// sleep for five minutes: a node that is up before its controller had none.
+const keepFallback = `# usb0 keeps its fixed address, whether or not the controller answers by now.
+if [ "$reason" = TIMEOUT ] && [ "$interface" = ` + node.GadgetLink + ` ]; then
+	ping() { :; }
+fi
+`
 
 // dhcpcdBlock holds profiles that dhcpcd falls back to (dhcpcd.conf(5)). The
 // ports of bridges have no address of their own; eth0 is one on a bridging

@@ -54,6 +54,7 @@ const changedInAll = `
 // cloud-init. Trixie's ssh.service has wants already.
 const (
 	changedInBookworm = `
++ -rw-r--r-- 0:0 etc/dhcp/dhclient-enter-hooks.d/clusterctrl
 + -rw-r--r-- 0:0 etc/network/interfaces.d/clusterctrl
 + drwxr-xr-x 0:0 etc/systemd/system/ssh.service.wants
 ~ etc/dhcp/dhclient.conf
