@@ -57,6 +57,7 @@ var facts = map[string]string{
 	"ControllerAddr":    node.ControllerAddr.String(),
 	"ControllerNFSAddr": node.ControllerNFSAddr.String(),
 	"VLAN":              fmt.Sprint(node.NFSVLAN),
+	"VLANMTU":           fmt.Sprint(node.NFSMTU),
 	"Link":              node.LinkPrefix,
 	"USBBootLink":       node.USBBootLinkPrefix,
 	"Port":              node.PortPrefix,
