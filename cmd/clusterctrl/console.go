@@ -68,7 +68,7 @@ func talk(cmd *cobra.Command, name string, port io.ReadWriter) (err error) {
 		defer func() { err = errors.Join(err, term.Restore(keyboard, state)) }()
 		newline = "\r\n"
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "console of %s; ~. at the start of a line ends it, ~? helps%s", name, newline)
+	fmt.Fprintf(cmd.ErrOrStderr(), "console of %s: Enter shows its prompt, ~. at the start of a line ends this, ~? helps%s", name, newline)
 	err = console.Run(ctx, port, cmd.InOrStdin(), cmd.OutOrStdout())
 	fmt.Fprint(cmd.ErrOrStderr(), newline)
 	switch {

@@ -37,7 +37,8 @@ func Open(name string) (*os.File, error) {
 
 // claim makes an open port ours alone and raw. Locks are what some programs go
 // by, the exclusive mode others; root may open a port in spite of either, and
-// there are programs that know neither.
+// there are programs that know neither. Those take long to find, and until the
+// port is raw it echoes what comes: it is made so first.
 func claim(fd int, name, device string) error {
 	mode, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
@@ -46,16 +47,20 @@ func claim(fd int, name, device string) error {
 	if exclusive, err := unix.IoctlGetInt(fd, unix.TIOCGEXCL); err == nil && exclusive != 0 {
 		return taken(name, device)
 	}
-	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil || len(users(device)) > 0 {
+	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil {
 		return taken(name, device)
 	}
-	if err := unix.IoctlSetInt(fd, unix.TIOCEXCL, 0); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
+	before := *mode
 	mode.Iflag, mode.Oflag, mode.Lflag = 0, 0, 0
 	mode.Cflag = unix.CS8 | unix.CREAD | unix.CLOCAL | unix.B115200 // without HUPCL: who is logged in stays so
 	mode.Cc[unix.VMIN], mode.Cc[unix.VTIME] = 1, 0
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS, mode); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if len(users(device)) > 0 {
+		return errors.Join(taken(name, device), unix.IoctlSetTermios(fd, unix.TCSETS, &before))
+	}
+	if err := unix.IoctlSetInt(fd, unix.TIOCEXCL, 0); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil

@@ -58,6 +58,16 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// settings returns how a port is set.
+func settings(t *testing.T, name string) string {
+	t.Helper()
+	out, err := exec.Command("stty", "-F", name, "-g").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
 func wantTaken(t *testing.T, name, by string) {
 	t.Helper()
 	f, err := Open(name)
@@ -94,7 +104,11 @@ func TestTaken(t *testing.T) {
 			if err := errors.Join(other.Start(), f.Close()); err != nil {
 				t.Fatal(err)
 			}
+			before := settings(t, name)
 			wantTaken(t, name, "sleep (process ")
+			if after := settings(t, name); after != before {
+				t.Errorf("the port was %s and is %s", before, after)
+			}
 			other.Process.Kill()
 			other.Wait()
 			if what != "exclusive" { // a pty stays so while its other end is open

@@ -39,8 +39,8 @@ func (s System) settings() []edit.Edit {
 	}
 	if s.SerialAutologin {
 		edits = append(edits, edit.WriteFile{
-			Name: "etc/systemd/system/" + consoleUnit + ".d/autologin.conf",
-			Data: fmt.Sprintf("[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin %s --keep-baud 115200,57600,38400,9600 %%I $TERM\n", s.user()),
+			Name: "etc/systemd/system/" + consoleUnit + ".d/20-autologin.conf",
+			Data: fmt.Sprintf("[Service]\nExecStart=\nExecStart=-/sbin/agetty --wait-cr --autologin %s --keep-baud 115200,57600,38400,9600 %%I $TERM\n", s.user()),
 			Perm: 0o644,
 		})
 	}

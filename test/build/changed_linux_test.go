@@ -20,6 +20,7 @@ const changedInAll = `
 + -rw-r--r-- 0:0 usr/lib/systemd/system/clusterctrl-hostkeys.service
 + -rw-r--r-- 0:0 usr/lib/systemd/system/clusterctrl-init.service
 + -rw-r--r-- 0:0 usr/lib/systemd/system/clusterctrl-rpiboot.service
++ -rw-r--r-- 0:0 usr/lib/systemd/system/serial-getty@ttyGS0.service.d/10-clusterctrl.conf
 + -rw-r--r-- 0:0 usr/share/clusterctrl/default-clusterctrl
 + -rw-r--r-- 0:0 usr/share/clusterctrl/interfaces.bookworm.cbridge
 + -rw-r--r-- 0:0 usr/share/clusterctrl/interfaces.bookworm.cnat
@@ -30,6 +31,7 @@ const changedInAll = `
 + -rw-r--r-- 0:0 usr/share/clusterctrl/issue.p
 + -rwxr-xr-x 0:0 usr/sbin/clusterctrl
 + drwxr-xr-x 0:0 etc/minicom
++ drwxr-xr-x 0:0 usr/lib/systemd/system/serial-getty@ttyGS0.service.d
 + drwxr-xr-x 0:0 usr/share/clusterctrl
 + drwxr-xr-x 0:0 var/lib/clusterctrl
 + drwxr-xr-x 0:0 var/lib/clusterctrl/boot

@@ -28,8 +28,8 @@ var allFiles = []content{
 	{"etc/udev/rules.d/90-clusterctrl.rules", `ATTRS{product}=="ClusterCTRL-usbboot", `},
 	{"etc/udev/rules.d/90-clusterctrl.rules", `NAME="ethpi$attr{serial}"`},
 	{"etc/udev/rules.d/90-clusterctrl.rules", `NAME="ethupi$attr{serial}"`},
-	{"etc/udev/rules.d/90-clusterctrl.rules", `ENV{ID_USB_INTERFACE_NUM}=="02", `},
-	{"etc/udev/rules.d/90-clusterctrl.rules", `SYMLINK+="ttypi$env{ID_SERIAL_SHORT}"`},
+	{"etc/udev/rules.d/90-clusterctrl.rules", `ENV{ID_USB_INTERFACE_NUM}!="02", GOTO=`},
+	{"etc/udev/rules.d/90-clusterctrl.rules", `ENV{CLUSTERCTRL_PORT}="ttypi$env{ID_SERIAL_SHORT}"`},
 	{"etc/udev/rules.d/90-clusterctrl.rules", `ENV{ID_MM_DEVICE_IGNORE}="1"`},
 	{"etc/udev/rules.d/90-clusterctrl.rules", `ATTR{idProduct}=="001?"`}, // boards
 	{"etc/udev/rules.d/90-clusterctrl.rules", `SYMLINK+="ClusterCTRL-%n"`},
@@ -51,6 +51,7 @@ var allFiles = []content{
 	{"usr/share/clusterctrl/interfaces.cbridge", "\niface br0 inet manual\n"}, // dhcpcd asks
 	{"usr/share/clusterctrl/interfaces.cnat", "\niface br0 inet static\n\taddress 172.19.181.254/24\n"},
 	{"usr/lib/systemd/system/clusterctrl-composite.service", "\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/sbin/composite-clusterctrl start\n"},
+	{"usr/lib/systemd/system/serial-getty@ttyGS0.service.d/10-clusterctrl.conf", "\nExecStart=\nExecStart=-/sbin/agetty --wait-cr "},
 	{"usr/lib/systemd/system/clusterctrl-init.service", "\nExecStart=/usr/sbin/clusterctrl init\n"},
 	{"usr/lib/systemd/system/clusterctrl-init.service", "\nBefore=network-pre.target\n"},
 	{"usr/lib/systemd/system/clusterctrl-rpiboot.service", " /var/lib/clusterctrl/boot\n"},

@@ -34,7 +34,7 @@ const (
 	ownerChanged = `
 + -rw-r--r-- 0:0 etc/ssh/authorized_keys.d/anna
 + -rw-r--r-- 0:0 etc/ssh/sshd_config.d/clusterctrl.conf
-+ -rw-r--r-- 0:0 etc/systemd/system/serial-getty@ttyGS0.service.d/autologin.conf
++ -rw-r--r-- 0:0 etc/systemd/system/serial-getty@ttyGS0.service.d/20-autologin.conf
 + drwxr-xr-x 0:0 etc/ssh/authorized_keys.d
 + drwxr-xr-x 0:0 etc/systemd/system/serial-getty@ttyGS0.service.d
 - etc/ssh/ssh_host_ed25519_key
@@ -51,7 +51,7 @@ const (
 var ownerFiles = []content{
 	{"etc/ssh/authorized_keys.d/anna", "\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE0 anna@desk\nssh-rsa AAAAB3NzaC1yc2E= anna@lap\n"},
 	{"etc/ssh/sshd_config.d/clusterctrl.conf", "\nAuthorizedKeysFile .ssh/authorized_keys /etc/ssh/authorized_keys.d/%u\n"},
-	{"etc/systemd/system/serial-getty@ttyGS0.service.d/autologin.conf", "\n[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin anna "},
+	{"etc/systemd/system/serial-getty@ttyGS0.service.d/20-autologin.conf", "\n[Service]\nExecStart=\nExecStart=-/sbin/agetty --wait-cr --autologin anna "},
 	{"usr/share/clusterctrl/default-clusterctrl", "\nGADGET=ncm\n"},
 }
 
