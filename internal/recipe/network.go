@@ -14,8 +14,11 @@ import (
 const (
 	fragment     = "etc/network/interfaces.d/clusterctrl"
 	dhclientConf = "etc/dhcp/dhclient.conf"
-	dhclientHook = "etc/dhcp/dhclient-enter-hooks.d/clusterctrl"
 	dhcpcdConf   = "etc/dhcpcd.conf"
+
+	dhclientEnterHook = "etc/dhcp/dhclient-enter-hooks.d/clusterctrl"
+	dhclientExitHook  = "etc/dhcp/dhclient-exit-hooks.d/clusterctrl"
+	dhcpcdExitHook    = "etc/dhcpcd.exit-hook"
 )
 
 // hosts are the lines of /etc/hosts by which members of a cluster find each other:
@@ -39,19 +42,27 @@ func hosts(role node.Role) string {
 
 // bridges returns what makes a controller's bridges.
 func (s System) bridges(role node.Role) []edit.Edit {
-	switch s.Network {
-	case rootfs.NetworkManager:
+	if s.Network == rootfs.NetworkManager {
 		return controllerProfiles(role)
-	case rootfs.IfUpDown:
-		return []edit.Edit{edit.WriteFile{Name: fragment, Data: s.file("usr/share/clusterctrl/interfaces.bookworm." + role.String()), Perm: 0o644}}
+	}
+	addr := node.ControllerAddr
+	if role.NAT {
+		addr = netip.Addr{} // it has no other
+	}
+	if s.Network == rootfs.IfUpDown {
+		return []edit.Edit{
+			edit.WriteFile{Name: fragment, Data: s.file("usr/share/clusterctrl/interfaces.bookworm." + role.String()), Perm: 0o644},
+			s.besideDHCP(node.Bridge, addr),
+		}
 	}
 	return []edit.Edit{
 		edit.WriteFile{Name: fragment, Data: s.file("usr/share/clusterctrl/interfaces." + role.String()), Perm: 0o644},
 		edit.Block{Name: dhcpcdConf, Text: dhcpcdBlock(role, node.UnconfiguredAddr)},
+		s.besideDHCP(node.Bridge, addr),
 	}
 }
 
-// noBridges takes away what bridges made.
+// noBridges takes away what bridges made, but for what gadgetLink writes anew.
 func (s System) noBridges() []edit.Edit {
 	if s.Network == rootfs.NetworkManager {
 		return removeProfiles(bridgeProfiles...)
@@ -66,16 +77,45 @@ func (s System) gadgetLink(role node.Role, addr netip.Addr) []edit.Edit {
 	case rootfs.NetworkManager:
 		return []edit.Edit{gadgetProfile(addr)}
 	case rootfs.DHCPCD:
-		return []edit.Edit{edit.Block{Name: dhcpcdConf, Text: dhcpcdBlock(role, addr)}}
+		edits := []edit.Edit{edit.Block{Name: dhcpcdConf, Text: dhcpcdBlock(role, addr)}}
+		if !role.IsController() {
+			edits = append(edits, s.besideDHCP(node.GadgetLink, addr))
+		}
+		return edits
 	}
 	edits := []edit.Edit{
 		edit.Block{Name: dhclientConf, Text: dhclientBlock(addr)},
-		edit.WriteFile{Name: dhclientHook, Data: keepFallback, Perm: 0o644},
+		edit.WriteFile{Name: dhclientEnterHook, Data: keepFallback, Perm: 0o644},
 	}
 	if !role.IsController() {
-		edits = append(edits, edit.WriteFile{Name: fragment, Data: s.file("usr/share/clusterctrl/interfaces.bookworm.p"), Perm: 0o644})
+		edits = append(edits,
+			edit.WriteFile{Name: fragment, Data: s.file("usr/share/clusterctrl/interfaces.bookworm.p"), Perm: 0o644},
+			s.besideDHCP(node.GadgetLink, addr),
+		)
 	}
 	return edits
+}
+
+// besideDHCP has a link keep its fixed address where a DHCP server gives it
+// another, as names lead there: see [hosts]. Without an address, no link has one.
+// dhclient-script(8) and dhcpcd-run-hooks(8) have the same words for it.
+func (s System) besideDHCP(link string, addr netip.Addr) edit.Edit {
+	var hook string
+	if addr.IsValid() {
+		hook = fmt.Sprintf(`if [ "$interface" = %[1]s ]; then
+	case "$reason" in
+	BOUND | RENEW | REBIND | REBOOT) ip -4 address replace %[2]s/24 dev %[1]s || true ;;
+	esac
+fi
+`, link, addr)
+	}
+	switch {
+	case s.Network == rootfs.DHCPCD:
+		return edit.Block{Name: dhcpcdExitHook, Text: hook}
+	case hook == "":
+		return edit.Remove{Name: dhclientExitHook}
+	}
+	return edit.WriteFile{Name: dhclientExitHook, Data: "# Written by clusterctrl: the fixed address, beside one that DHCP gives.\n" + hook, Perm: 0o644}
 }
 
 // noGadget puts usb0 back to what it was on the image.

@@ -57,6 +57,7 @@ const changedInAll = `
 const (
 	changedInBookworm = `
 + -rw-r--r-- 0:0 etc/dhcp/dhclient-enter-hooks.d/clusterctrl
++ -rw-r--r-- 0:0 etc/dhcp/dhclient-exit-hooks.d/clusterctrl
 + -rw-r--r-- 0:0 etc/network/interfaces.d/clusterctrl
 + drwxr-xr-x 0:0 etc/systemd/system/ssh.service.wants
 ~ etc/dhcp/dhclient.conf
