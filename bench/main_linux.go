@@ -32,6 +32,8 @@ Parts, all if none is named, which take some nine minutes a round:
   build    base.img.xz to six images, beside xz, cp and mcopy; peak memory
   nodes    252 node images where files share blocks, beside cp and mcopy
   copies   four node images where they do not, beside cp
+  gadget   a node's USB gadget, beside a shell script, in a virtual machine
+  cable    ping and TCP over rndis, ncm and ecm, in a virtual machine
 
 Flags:
 `
@@ -93,30 +95,52 @@ type part struct {
 	name    string
 	measure func(context.Context, *site) error
 	at      func(*site) bool // whether it is worth while there
+
+	alone func(bench, context.Context) error // in place of both, if it needs no site
 }
 
 var parts = []part{
-	{"unpack", measureUnpack, func(s *site) bool { return s.fsType == onDisk }},
-	{"build", measureBuild, func(*site) bool { return true }},
-	{"nodes", measureNodes, func(s *site) bool { return s.fsType != onDisk }},
-	{"copies", measureCopies, func(s *site) bool { return s.fsType == onDisk }},
+	{name: "unpack", measure: measureUnpack, at: func(s *site) bool { return s.fsType == onDisk }},
+	{name: "build", measure: measureBuild, at: func(*site) bool { return true }},
+	{name: "nodes", measure: measureNodes, at: func(s *site) bool { return s.fsType != onDisk }},
+	{name: "copies", measure: measureCopies, at: func(s *site) bool { return s.fsType == onDisk }},
+	{name: "gadget", alone: bench.measureGadget},
+	{name: "cable", alone: bench.measureCable},
 }
 
 // wanted returns the parts of these names, all parts for none.
 func wanted(names []string) ([]part, error) {
 	var found []part
+	var all []string
 	for _, p := range parts {
+		all = append(all, p.name)
 		if len(names) == 0 || slices.Contains(names, p.name) {
 			found = append(found, p)
 		}
 	}
 	if len(names) > 0 && len(found) != len(names) {
-		return nil, fmt.Errorf("parts %q: want some of unpack, build, nodes and copies", names)
+		return nil, fmt.Errorf("parts %q: want some of %s", names, strings.Join(all, ", "))
 	}
 	return found, nil
 }
 
 func (b bench) run(ctx context.Context, parts []part) error {
+	var onSites []part
+	for _, p := range parts {
+		if p.alone == nil {
+			onSites = append(onSites, p)
+		} else if err := p.alone(b, ctx); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	if len(onSites) == 0 {
+		return nil
+	}
+	return b.runOnSites(ctx, onSites)
+}
+
+// runOnSites measures what is done with images, on all file systems.
+func (b bench) runOnSites(ctx context.Context, parts []part) error {
 	for _, path := range []*string{&b.base.name, &b.program, &b.dir} {
 		var err error
 		if *path, err = filepath.Abs(*path); err != nil {

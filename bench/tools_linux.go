@@ -12,10 +12,11 @@ import (
 // tools are the programs that the scripts call and the packages of Debian that
 // have them, those of one package together.
 var tools = []struct{ program, pack string }{
-	{"bash", "bash"}, {"cp", "coreutils"}, {"sed", "sed"},
+	{"bash", "bash"}, {"cp", "coreutils"}, {"mkdir", "coreutils"}, {"sed", "sed"},
 	{"xz", "xz-utils"}, {"mcopy", "mtools"},
 	{"losetup", "mount"}, {"mount", "mount"}, {"findmnt", "util-linux"}, {"sfdisk", "fdisk"},
 	{"e2fsck", "e2fsprogs"}, {"resize2fs", "e2fsprogs"},
+	{"dash", "dash"}, {"ldd", "libc-bin"}, {"qemu-system-x86_64", "qemu-system-x86"},
 	{"mkfs.xfs", "xfsprogs"}, {"mkfs.btrfs", "btrfs-progs"},
 }
 

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"clusterctrl/internal/node"
+)
+
+// measureGadget compares the start of a node's gadget, in a virtual machine.
+func (b bench) measureGadget(ctx context.Context) (err error) {
+	dir, err := os.MkdirTemp("", "clusterctrl-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	files, err := programs(ctx, "dash", "mkdir", "ln", "ls")
+	if err != nil {
+		return err
+	}
+	files["bin/sh"], files["gadget.sh"] = files["bin/dash"], "bench/gadget.sh"
+	if files[strings.TrimPrefix(node.CompositePath, "/")], err = build(ctx, "./cmd/clusterctrl", dir); err != nil {
+		return err
+	}
+	lines, err := machine{"gadget", 5 * b.rounds, gadgetModules, files}.run(ctx)
+	if err != nil {
+		return err
+	}
+	const ours, theirs = "composite-clusterctrl start", "gadget.sh, by dash and coreutils"
+	costs := map[string][]cost{}
+	for _, line := range lines {
+		var name string
+		var wall time.Duration
+		if n, _ := fmt.Sscan(line, &name, (*int64)(&wall)); n == 2 && (name == "ours" || name == "theirs") {
+			title := map[string]string{"ours": ours, "theirs": theirs}[name]
+			costs[title] = append(costs[title], cost{wall: wall})
+		}
+	}
+	if len(costs) != 2 {
+		return fmt.Errorf("the machine says:\n%s", strings.Join(lines, "\n"))
+	}
+	return contest{"a node's gadget, from nothing to bound, in a virtual machine", []entry{{name: ours}, {name: theirs}},
+		[]goal{faster(ours, theirs, 3)}}.printTimes(costs)
+}
+
+// printTimes is print for what takes milliseconds.
+func (c contest) printTimes(costs map[string][]cost) error {
+	fmt.Printf("\n%s\n", c.title)
+	medians := map[string]cost{}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(w, "milliseconds\tfrom\tto\t\n")
+	ms := func(c cost) float64 { return float64(c.wall) / float64(time.Millisecond) }
+	for _, e := range c.entries {
+		m, all := median(costs[e.name])
+		medians[e.name] = m
+		fmt.Fprintf(w, "%.1f\t%.1f\t%.1f\t  %s\n", ms(m), ms(all[0]), ms(all[len(all)-1]), e.name)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, goal := range c.goals {
+		fmt.Println(goal(medians))
+	}
+	return nil
+}
+
+// measureCable compares the kinds of network card that a gadget can have, with
+// both ends of the cable in one virtual machine.
+func (b bench) measureCable(ctx context.Context) error {
+	modules := append(slices.Clone(gadgetModules), "rndis_host", "cdc_ncm", "cdc_ether", "cdc-acm")
+	lines, err := machine{"cable", b.rounds, modules, nil}.run(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Print("\na node's cable, both ends in one virtual machine\n")
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(w, "ping ms\tto controller MB/s\tto node MB/s\t\n")
+	for _, f := range node.Functions {
+		var pings, sent, received []float64
+		for _, line := range lines {
+			numbers, ok := strings.CutPrefix(line, string(f)+" ")
+			fields := strings.Fields(numbers)
+			if !ok || len(fields) != 3 {
+				continue
+			}
+			for i, column := range []*[]float64{&pings, &sent, &received} {
+				v, err := strconv.ParseFloat(fields[i], 64)
+				if err != nil {
+					return fmt.Errorf("%q: %w", line, err)
+				}
+				*column = append(*column, v/1e6)
+			}
+		}
+		if len(pings) != b.rounds {
+			return fmt.Errorf("the machine says:\n%s", strings.Join(lines, "\n"))
+		}
+		fmt.Fprintf(w, "%.2f\t%.2f\t%.2f\t  %s\n", middle(pings), middle(sent), middle(received), f)
+	}
+	return w.Flush()
+}
+
+func middle(values []float64) float64 {
+	slices.Sort(values)
+	return values[(len(values)-1)/2]
+}

@@ -1,0 +1,190 @@
+// Guest is what the benchmark boots as PID 1 in a virtual machine that has a USB
+// device controller wired to a USB port of its own. It prints lines of a word and
+// numbers, all measured by the machine's own clock.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"clusterctrl/internal/gadget"
+	"clusterctrl/internal/lab/labtest/guest"
+	"clusterctrl/internal/lab/labtest/traffic"
+	"clusterctrl/internal/node"
+	"clusterctrl/internal/uevent"
+)
+
+func main() {
+	guest.Main(func() error {
+		if len(os.Args) != 3 {
+			return fmt.Errorf("arguments %q: want a part and a number of rounds", os.Args[1:])
+		}
+		rounds, err := strconv.Atoi(os.Args[2])
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(node.SettingsFile), 0o755); err != nil {
+			return err
+		}
+		switch os.Args[1] {
+		case "gadget":
+			return starts(rounds)
+		case "cable":
+			return cables(rounds)
+		}
+		return fmt.Errorf("part %q: want gadget or cable", os.Args[1])
+	})
+}
+
+const number node.ID = 7
+
+func settle(f node.Function) error {
+	text := fmt.Sprintf("TYPE=node\nID=%d\nGADGET=%s\n", number, f)
+	return os.WriteFile(node.SettingsFile, []byte(text), 0o644)
+}
+
+// A starter is one way to start a gadget.
+type starter struct {
+	name string
+	args []string
+}
+
+// starts measures how long a gadget takes until it is bound, from the start of
+// the program to its end.
+func starts(rounds int) error {
+	if err := settle(node.RNDIS); err != nil {
+		return err
+	}
+	if err := warmUp(); err != nil {
+		return err
+	}
+	starters := []starter{
+		{"ours", []string{node.CompositePath, "start"}},
+		{"theirs", []string{"/bin/sh", "/gadget.sh"}},
+	}
+	for round := range rounds + 1 {
+		for i := range starters {
+			s := starters[(round+i)%len(starters)]
+			took, err := s.start()
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			if round > 0 { // in the first, programs are read and translated
+				fmt.Println(s.name, took.Nanoseconds())
+			}
+		}
+	}
+	return nil
+}
+
+// warmUp has everything mounted and loaded that a gadget needs.
+func warmUp() error {
+	if _, err := gadget.Start(context.Background(), gadget.Options{}); err != nil {
+		return err
+	}
+	return stop()
+}
+
+// start starts a gadget, and leaves none.
+func (s starter) start() (time.Duration, error) {
+	begin := time.Now()
+	out, err := exec.Command(s.args[0], s.args[1:]...).CombinedOutput()
+	took := time.Since(begin)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %s", err, out)
+	}
+	// It is bound, and complete to the last attribute.
+	r, err := gadget.Start(context.Background(), gadget.Options{})
+	if err != nil || r.Outcome != gadget.Running {
+		return 0, fmt.Errorf("it made another gadget: %v, %w", r, err)
+	}
+	return took, errors.Join(await("usb", func() bool { return len(glob(device+":1.0")) > 0 }), stop())
+}
+
+// device is the node as the machine's USB port sees it.
+const device = "/sys/bus/usb/devices/1-1"
+
+// stop stops the gadget. The port has nothing left to do then.
+func stop() error {
+	if _, err := gadget.Stop(gadget.Options{}); err != nil {
+		return err
+	}
+	return await("usb", func() bool { return len(glob(device)) == 0 })
+}
+
+func await(subsystem string, done func() bool) error {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), time.Minute, fmt.Errorf("a minute is over"))
+	defer cancel()
+	return uevent.Wait(ctx, func() (bool, error) { return done(), nil }, subsystem)
+}
+
+func glob(pattern string) []string {
+	names, err := filepath.Glob(pattern)
+	if err != nil {
+		panic(err)
+	}
+	return names
+}
+
+// cables measures what each kind of network card is worth.
+func cables(rounds int) error {
+	host, err := traffic.NewFarEnd()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	for range rounds {
+		for _, f := range node.Functions {
+			figures, err := measure(host, f)
+			if err != nil {
+				return fmt.Errorf("%s: %w", f, err)
+			}
+			fmt.Println(f, figures.Ping.Nanoseconds(), int64(figures.Sent), int64(figures.Received))
+		}
+	}
+	return nil
+}
+
+// measure measures a cable from the node's end.
+func measure(host *traffic.FarEnd, f node.Function) (traffic.Figures, error) {
+	if err := settle(f); err != nil {
+		return traffic.Figures{}, err
+	}
+	if _, err := gadget.Start(context.Background(), gadget.Options{}); err != nil {
+		return traffic.Figures{}, err
+	}
+	var cards []string
+	if err := await("net", func() bool { cards = glob(device + "/*:1.0/net/*"); return len(cards) == 1 }); err != nil {
+		return traffic.Figures{}, err
+	}
+	card := filepath.Base(cards[0])
+	if err := host.Take(card); err != nil {
+		return traffic.Figures{}, err
+	}
+	var server net.Listener
+	err := host.Do(func() (err error) {
+		if err := traffic.Up(card, node.ControllerAddr); err != nil {
+			return err
+		}
+		server, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(node.ControllerAddr, traffic.Port)))
+		return err
+	})
+	if err != nil {
+		return traffic.Figures{}, err
+	}
+	defer server.Close()
+	go traffic.Serve(server)
+	if err := traffic.Up(node.GadgetLink, number.Addr()); err != nil {
+		return traffic.Figures{}, err
+	}
+	figures, err := traffic.Measure(node.ControllerAddr, 3*time.Second)
+	return figures, errors.Join(err, stop())
+}
