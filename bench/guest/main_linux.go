@@ -166,14 +166,11 @@ func measure(host *traffic.FarEnd, f node.Function) (traffic.Figures, error) {
 		return traffic.Figures{}, err
 	}
 	card := filepath.Base(cards[0])
-	if err := host.Take(card); err != nil {
+	if err := host.Join(card, node.ControllerAddr, node.GadgetLink, number.Addr()); err != nil {
 		return traffic.Figures{}, err
 	}
 	var server net.Listener
 	err := host.Do(func() (err error) {
-		if err := traffic.Up(card, node.ControllerAddr); err != nil {
-			return err
-		}
 		server, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(node.ControllerAddr, traffic.Port)))
 		return err
 	})
@@ -182,9 +179,6 @@ func measure(host *traffic.FarEnd, f node.Function) (traffic.Figures, error) {
 	}
 	defer server.Close()
 	go traffic.Serve(server)
-	if err := traffic.Up(node.GadgetLink, number.Addr()); err != nil {
-		return traffic.Figures{}, err
-	}
 	figures, err := traffic.Measure(node.ControllerAddr, 3*time.Second)
 	return figures, errors.Join(err, stop())
 }
