@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -20,6 +21,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"clusterctrl/internal/lab/labtest/traffic"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/uevent"
 )
@@ -36,7 +38,7 @@ func isThere(name string) bool {
 // device came or went, or that configfs made one.
 func await(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	events, err := uevent.Listen(uevent.Kernel)
+	events, err := uevent.Listen(uevent.Kernel | uevent.Udev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +49,7 @@ func await(t testing.TB, what string, done func() bool) {
 			t.Fatalf("no sign of %s", what)
 		}
 		events.SetReadDeadline(time.Now().Add(stuck / 100)) // not all that is waited for has an event
-		if _, err := events.Read(make([]byte, 8<<10)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		if _, err := events.Read(make([]byte, 8<<10)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, unix.ENOBUFS) {
 			t.Fatal(err)
 		}
 	}
@@ -59,22 +61,29 @@ type device struct {
 	name string // of its directory, such as 1-1
 	card string // the network interface
 	tty  string // the serial port
+	port string // what udev calls the serial port, in /dev
 }
 
-// findDevice waits for a node to appear, with drivers for both functions.
-func findDevice(t *testing.T) device {
+// findDevice waits for a node to appear, with drivers for both functions, and for
+// udev to give them their names.
+func findDevice(t *testing.T, kind string, id node.ID) device {
 	t.Helper()
-	var d device
-	await(t, "a node on USB", func() bool {
+	link := id.Link()
+	if kind == typeUSBBoot {
+		link = id.USBBootLink()
+	}
+	d := device{port: "/dev/" + id.Port()}
+	await(t, fmt.Sprintf("%v on USB, its link %s and its port %s", id, link, d.port), func() bool {
 		vendors, _ := filepath.Glob("/sys/bus/usb/devices/*/idVendor")
 		for _, name := range vendors {
 			if read(name) != fmt.Sprintf("%04x", node.VendorID) {
 				continue
 			}
-			dir := filepath.Dir(name)
-			d = device{dir: dir, name: filepath.Base(dir), card: only(dir + "/*:1.0/net/*"), tty: only(dir + "/*:1.2/tty/*")}
+			d.dir = filepath.Dir(name)
+			d.name, d.card, d.tty = filepath.Base(d.dir), only(d.dir+"/*:1.0/net/*"), only(d.dir+"/*:1.2/tty/*")
 		}
-		return d.card != "" && d.tty != "" && isThere("/dev/"+d.tty)
+		target, _ := os.Readlink(d.port)
+		return d.card == link && d.tty != "" && target == d.tty && isThere("/dev/"+d.tty)
 	})
 	return d
 }
@@ -105,14 +114,15 @@ var hostSide = map[node.Function]struct{ driver, classes string }{
 }
 
 // check compares everything that a node says of itself with the facts.
-func (d device) check(t *testing.T, id node.ID, f node.Function) {
+func (d device) check(t *testing.T, kind string, id node.ID, f node.Function) {
 	t.Helper()
+	product := map[string]string{typeNode: "ClusterCTRL", typeUSBBoot: "ClusterCTRL-usbboot"}[kind]
 	products := map[node.Function]string{node.RNDIS: "0020", node.NCM: "0021", node.ECM: "0022"}
 	attributes := map[string]string{
 		"idVendor": "3171", "idProduct": products[f], "bcdDevice": "0100", "version": "2.00",
 		"bDeviceClass": "ef", "bDeviceSubClass": "02", "bDeviceProtocol": "01",
-		"manufacturer": "8086 Consultancy", "product": "ClusterCTRL", "serial": fmt.Sprint(id)[1:],
-		"bMaxPower": "250mA", "bNumConfigurations": "1", "bNumInterfaces": "4",
+		"manufacturer": "8086 Consultancy", "product": product, "serial": fmt.Sprint(id)[1:],
+		"bMaxPower": "250mA", "bmAttributes": "80", "bNumConfigurations": "1", "bNumInterfaces": "4",
 		"speed": "480",
 		d.name + ":1.0/net/" + d.card + "/address": fmt.Sprintf("00:22:82:ff:fe:%02x", uint8(id)),
 	}
@@ -121,6 +131,8 @@ func (d device) check(t *testing.T, id node.ID, f node.Function) {
 			t.Errorf("%s is %q; want %q", name, got, want)
 		}
 	}
+	// Once udev is done with it, which gives a new address to what has a random one.
+	await(t, "udev's word on usb0", func() bool { return isThere("/run/udev/data/n" + read("/sys/class/net/usb0/ifindex")) })
 	if got, want := read("/sys/class/net/usb0/address"), fmt.Sprintf("00:22:82:ff:ff:%02x", uint8(id)); got != want {
 		t.Errorf("the node's end is %s; want %s", got, want)
 	}
@@ -140,6 +152,10 @@ func (d device) check(t *testing.T, id node.ID, f node.Function) {
 	}
 	if got, want := strings.Join(classes, " "), want.classes+" 02.02.01 0a.00.00"; got != want {
 		t.Errorf("classes %s; want %s", got, want)
+	}
+	properties, err := exec.Command("/"+udevadm, "info", "-q", "property", "/dev/"+d.tty).CombinedOutput()
+	if err != nil || !bytes.Contains(properties, []byte("\nID_MM_DEVICE_IGNORE=1\n")) {
+		t.Errorf("%s: %v, properties for ModemManager:\n%s", d.tty, err, properties)
 	}
 	d.checkMicrosoft(t, f)
 }
@@ -195,72 +211,15 @@ func (d device) control(requestType, request uint8, value, index uint16, reply [
 	return int(n), nil
 }
 
-// A cable joins the machine's network to one that only the host's end is in.
-type cable struct{ namespace *os.File }
-
-// newCable makes the host's network.
-func newCable(t *testing.T) cable {
-	made := make(chan error)
-	var c cable
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with this
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			c.namespace, err = os.Open("/proc/thread-self/ns/net")
-		}
-		made <- err
-	}()
-	if err := <-made; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.namespace.Close() })
-	return c
-}
-
-// atHost runs f in the host's network.
-func (c cable) atHost(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := unix.Setns(int(c.namespace.Fd()), unix.CLONE_NEWNET)
-		if err == nil {
-			err = f()
-		}
-		done <- err
-	}()
-	return <-done
-}
-
-func up(card string, addr netip.Addr) error {
-	link, err := netlink.LinkByName(card)
-	if err != nil {
-		return err
-	}
-	ip := &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(24, 32)}
-	if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: ip}); err != nil {
-		return err
-	}
-	return netlink.LinkSetUp(link)
-}
-
 // exchange sends datagrams of all sizes from the node to the controller, which
 // sends them back.
-func (c cable) exchange(t *testing.T, d device, id node.ID) {
+func exchange(t *testing.T, host *traffic.FarEnd, d device, id node.ID) {
 	t.Helper()
-	link, err := netlink.LinkByName(d.card)
-	if err != nil {
-		t.Fatal(err)
+	if err := host.Join(d.card, node.ControllerAddr, node.GadgetLink, id.Addr()); err != nil {
+		t.Fatalf("%v\nnode's end: %s\ncontroller's end: %s", err, state(node.GadgetLink), stateAt(host, d.card))
 	}
-	if err := netlink.LinkSetNsFd(link, int(c.namespace.Fd())); err != nil {
-		t.Fatal(err)
-	}
-	// The host's end first: Linux's usbnet may miss what ECM says of the node's
-	// end while it is being opened itself, and would see no carrier for good.
 	var controller *net.UDPConn
-	err = c.atHost(func() (err error) {
-		if err := up(d.card, node.ControllerAddr); err != nil {
-			return err
-		}
+	err := host.Do(func() (err error) {
 		controller, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(node.ControllerAddr, 7)))
 		return err
 	})
@@ -268,9 +227,6 @@ func (c cable) exchange(t *testing.T, d device, id node.ID) {
 		t.Fatal(err)
 	}
 	defer controller.Close()
-	if err := up(node.GadgetLink, id.Addr()); err != nil {
-		t.Fatal(err)
-	}
 	go echo(controller)
 	client, err := net.DialUDP("udp4", nil, controller.LocalAddr().(*net.UDPAddr))
 	if err != nil {
@@ -279,7 +235,7 @@ func (c cable) exchange(t *testing.T, d device, id node.ID) {
 	defer client.Close()
 	for _, size := range []int{1, 18, 470, 512, 1024, 1471, 1472} {
 		if err := call(client, size); err != nil {
-			t.Fatalf("%d bytes: %v\nnode's end: %s\ncontroller's end: %s", size, err, state(node.GadgetLink), c.state(d.card))
+			t.Fatalf("%d bytes: %v\nnode's end: %s\ncontroller's end: %s", size, err, state(node.GadgetLink), stateAt(host, d.card))
 		}
 	}
 }
@@ -294,9 +250,9 @@ func state(card string) string {
 	return fmt.Sprintf("%v, %d packets sent, %d received", a.OperState, a.Statistics.TxPackets, a.Statistics.RxPackets)
 }
 
-func (c cable) state(card string) string {
+func stateAt(host *traffic.FarEnd, card string) string {
 	var text string
-	err := c.atHost(func() error {
+	err := host.Do(func() error {
 		text = state(card)
 		return nil
 	})
@@ -341,7 +297,7 @@ func call(c *net.UDPConn, size int) error {
 // exchangeSerial sends bytes from either end of the serial port to the other.
 func exchangeSerial(t *testing.T, d device) {
 	t.Helper()
-	node, controller := openRaw(t, "/dev/ttyGS0"), openRaw(t, "/dev/"+d.tty)
+	node, controller := openRaw(t, "/dev/ttyGS0"), openRaw(t, d.port)
 	defer node.Close()
 	defer controller.Close()
 	for _, way := range []struct{ from, to *os.File }{{node, controller}, {controller, node}} {

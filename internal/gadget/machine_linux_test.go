@@ -18,6 +18,7 @@ import (
 
 	"clusterctrl/internal/kmod"
 	"clusterctrl/internal/lab/labtest/guest"
+	"clusterctrl/internal/lab/labtest/traffic"
 	"clusterctrl/internal/node"
 )
 
@@ -55,18 +56,21 @@ func runTests(m *testing.M) error {
 }
 
 // inMachine are the tests there. The order matters: modules that are loaded stay
-// so.
+// so, and when a device controller vanishes, Linux 6.1 keeps the directory that
+// its network card was in and takes it for that of the next one.
 func inMachine(t *testing.T) {
 	t.Run("lacking", lacking)
 	t.Run("no controller", noController)
 	t.Run("appears", appears)
 	t.Run("taken", taken)
-	t.Run("nodes", nodes)
 	t.Run("killed", killed)
 	t.Run("open", open)
 	t.Run("at once", atOnce)
+	t.Run("program", program)
+	startUdev(t)
+	t.Run("nodes", nodes)
+	t.Run("twins", twins)
 	t.Run("vanishes", vanishes)
-	t.Run("names", names)
 }
 
 // settle writes the settings of a node.
@@ -122,6 +126,7 @@ func lacking(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ gone, want string }{
+		{"configfs", "the kernel has no configfs, which USB gadgets need"},
 		{"libcomposite", "the kernel has no libcomposite"},
 		{"usb_f_rndis", "the kernel has no usb_f_rndis: set GADGET=ncm in /etc/default/clusterctrl"},
 	} {
@@ -245,36 +250,54 @@ func taken(t *testing.T) {
 
 // nodes is about what the controller sees of nodes, and hears.
 func nodes(t *testing.T) {
-	cable := newCable(t)
+	host, err := traffic.NewFarEnd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
 	for _, function := range node.Functions {
 		for _, id := range []node.ID{1, 16, 99, 252} {
 			t.Run(fmt.Sprintf("%v %s", id, function), func(t *testing.T) {
-				settle(t, id, function, "")
-				began := time.Now()
-				mustStart(t, Started)
-				t.Logf("started in %v", time.Since(began).Round(time.Millisecond))
-				d := findDevice(t)
-				d.check(t, id, function)
-				cable.exchange(t, d, id)
-				exchangeSerial(t, d)
-				mustStart(t, Running)
-				mustStop(t, Stopped)
-				await(t, "the device's end", func() bool { return !isThere(d.dir) })
-				mustStop(t, Absent)
+				present(t, host, typeNode, id, function)
 			})
 		}
+		t.Run("booted over USB "+string(function), func(t *testing.T) {
+			present(t, host, typeUSBBoot, 99, function)
+		})
+	}
+}
+
+// present has a node on USB, twice, and looks at it the first time.
+func present(t *testing.T, host *traffic.FarEnd, kind string, id node.ID, function node.Function) {
+	settle(t, id, function, "TYPE="+kind+"\n")
+	began := time.Now()
+	mustStart(t, Started)
+	t.Logf("started in %v", time.Since(began).Round(time.Millisecond))
+	d := findDevice(t, kind, id)
+	d.check(t, kind, id, function)
+	exchange(t, host, d, id)
+	exchangeSerial(t, d)
+	mustStart(t, Running)
+	unplug(t, d)
+	mustStop(t, Absent)
+	mustStart(t, Started)
+	unplug(t, findDevice(t, kind, id))
+}
+
+// unplug stops the gadget of a device, which leaves no trace.
+func unplug(t *testing.T, d device) {
+	t.Helper()
+	mustStop(t, Stopped)
+	for _, name := range []string{d.dir, "/sys/class/net/" + d.card, "/dev/" + d.tty, d.port} {
+		await(t, "the end of "+name, func() bool { return !isThere(name) })
 	}
 }
 
 // killed kills start and stop after each of the changes that they make.
 func killed(t *testing.T) {
 	for _, function := range node.Functions {
-		starts := diesHere
-		if function == node.RNDIS { // which has the most parts
-			starts = diesAsChild
-		}
 		settle(t, 7, function, "")
-		for k := 0; starts(t, childStarts, k); k++ {
+		for k := 0; dies(t, childStarts, k); k++ {
 			if k%2 == 1 {
 				mustStop(t, Stopped)
 				continue
@@ -282,13 +305,15 @@ func killed(t *testing.T) {
 			if r, err := Start(t.Context(), Options{}); err != nil || r.Outcome == Running {
 				t.Fatalf("Start() after one killed after %d changes = %v, %v", k, r, err)
 			}
+			mustStart(t, Running) // all of it is there
 			mustStop(t, Stopped)
 		}
 		mustStart(t, Running)
-		for k := 0; diesHere(t, childStops, k); k++ {
+		for k := 0; dies(t, childStops, k); k++ {
 			if r, err := Start(t.Context(), Options{}); err != nil || k > 0 && r.Outcome != Rebuilt {
 				t.Fatalf("Start() after a stop killed after %d changes = %v, %v", k, r, err)
 			}
+			mustStart(t, Running)
 		}
 		mustStop(t, Absent)
 	}
@@ -315,19 +340,9 @@ func startOrStop(what string, changes int, die func() error) error {
 	return err
 }
 
-// diesHere has a start or stop end after so many changes, and tells whether it
-// did before it was done.
-func diesHere(t *testing.T, what string, changes int) bool {
-	t.Helper()
-	err := startOrStop(what, changes, func() error { return errKilled })
-	if err != nil && !errors.Is(err, errKilled) || changes > unlimited {
-		t.Fatalf("%s with %d changes: %v", what, changes, err)
-	}
-	return err != nil
-}
-
-// diesAsChild is diesHere in a process that gets killed.
-func diesAsChild(t *testing.T, what string, changes int) bool {
+// dies has a process start or stop the gadget and kills it after so many
+// changes. It tells whether the process was not done by then.
+func dies(t *testing.T, what string, changes int) bool {
 	t.Helper()
 	out, err := exec.Command("/proc/self/exe", "child", what, strconv.Itoa(changes)).CombinedOutput()
 	var exit *exec.ExitError

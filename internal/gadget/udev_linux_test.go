@@ -126,40 +126,6 @@ func glob(patterns ...string) (names []string) {
 	return names
 }
 
-// names is about what a controller's udev calls nodes.
-func names(t *testing.T) {
-	startUdev(t)
-	for _, tt := range []struct {
-		kind       string
-		id         node.ID
-		function   node.Function
-		link, port string
-	}{
-		{typeNode, 1, node.RNDIS, "ethpi1", "ttypi1"},
-		{typeNode, 252, node.NCM, "ethpi252", "ttypi252"},
-		{typeNode, 16, node.ECM, "ethpi16", "ttypi16"},
-		{typeUSBBoot, 99, node.ECM, "ethupi99", "ttypi99"},
-	} {
-		t.Run(tt.link, func(t *testing.T) {
-			settle(t, tt.id, tt.function, "TYPE="+tt.kind+"\n")
-			mustStart(t, Started)
-			link, port := "/sys/class/net/"+tt.link, "/dev/"+tt.port
-			await(t, tt.link, func() bool { return isThere(link) && isThere(port) })
-			if got, want := read(link+"/address"), tt.id.HostMAC().String(); got != want {
-				t.Errorf("%s is %s; want %s", tt.link, got, want)
-			}
-			tty, err := os.Readlink(port)
-			properties, infoErr := exec.Command("/"+udevadm, "info", "-q", "property", "/dev/"+tty).CombinedOutput()
-			if err != nil || infoErr != nil || !bytes.Contains(properties, []byte("\nID_MM_DEVICE_IGNORE=1\n")) {
-				t.Errorf("%s: %v, %v, properties:\n%s", tty, err, infoErr, properties)
-			}
-			mustStop(t, Stopped)
-			await(t, "the end of "+tt.link, func() bool { return !isThere(link) && !isThere(port) })
-		})
-	}
-	t.Run("twins", twins)
-}
-
 // twins is about two nodes that claim one number.
 func twins(t *testing.T) {
 	settle(t, 7, node.ECM, "UDC=dummy_udc.0")

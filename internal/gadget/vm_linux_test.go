@@ -25,6 +25,7 @@ func TestMachine(t *testing.T) {
 	}
 	kernel := labtest.NewKernel(t, labtest.AMD64)
 	files := udevFiles(t)
+	files[compositePath[1:]] = labtest.Program(t, labtest.AMD64, "../../cmd/clusterctrl")
 	maps.Copy(files, moduleFiles(t, filepath.Join(filepath.Dir(kernel.Image), "lib/modules")))
 	var console bytes.Buffer
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
