@@ -18,13 +18,22 @@ type builder struct {
 	udcs fs.FS // the kernel's list of device controllers
 
 	// await returns once try is done or fails, or an error that wraps errWaited.
-	// It tries again whenever a device controller appears.
-	await func(ctx context.Context, try func() (done bool, err error)) error
+	// It tries again whenever a device controller appears, and soon where one has.
+	await func(ctx context.Context, try func() (progress, error)) error
 	// hangUp makes programs let go of the terminal of a serial port.
 	hangUp func(port string) error
 	// mayUnbind refuses if the system would not survive it.
 	mayUnbind func() error
 }
+
+// A progress is how far a device controller is.
+type progress int
+
+const (
+	absent   progress = iota
+	settling          // it is listed, but takes no gadget yet
+	bound
+)
 
 // errWaited says that what was waited for did not come.
 var errWaited = errors.New("gave up waiting")
@@ -93,24 +102,23 @@ func (b builder) build(ctx context.Context, parts []part, udc string) (string, e
 // is empty, as soon as there is one.
 func (b builder) bind(ctx context.Context, name string) (udc string, err error) {
 	var busy error
-	err = b.await(ctx, func() (done bool, err error) {
+	err = b.await(ctx, func() (_ progress, err error) {
 		udc, err = b.findUDC(name)
 		if err != nil || udc == "" {
-			return false, err
+			return absent, err
 		}
 		err = b.tree.Write(udcFile, udc)
 		if err == nil {
-			return true, nil
+			return bound, nil
 		}
 		if user := b.user(udc); user != "" {
-			return false, fmt.Errorf("device controller %s is taken by %s: %w", udc, user, err)
+			return absent, fmt.Errorf("device controller %s is taken by %s: %w", udc, user, err)
 		}
-		// A device controller is listed a moment before it takes gadgets.
 		if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.ENODEV) {
 			busy = err
-			return false, nil
+			return settling, nil
 		}
-		return false, fmt.Errorf("bind the gadget to %s: %w", udc, err)
+		return absent, fmt.Errorf("bind the gadget to %s: %w", udc, err)
 	})
 	switch {
 	case !errors.Is(err, errWaited):

@@ -69,9 +69,9 @@ func (f *fakeFS) builder(changes int) builder {
 	return builder{
 		tree: &mortal{f, changes, func() error { return errKilled }},
 		udcs: f.udcs,
-		await: func(_ context.Context, try func() (bool, error)) error {
-			done, err := try()
-			if err == nil && !done {
+		await: func(_ context.Context, try func() (progress, error)) error {
+			p, err := try()
+			if err == nil && p != bound {
 				return errWaited
 			}
 			return err

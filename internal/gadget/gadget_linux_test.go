@@ -1,6 +1,40 @@
 package gadget
 
-import "testing"
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+)
+
+// TestAwait is about device controllers that are listed, but take no gadget yet,
+// or never do.
+func TestAwait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		settlesAt := func(n int) func() (progress, error) {
+			tries = 0
+			return func() (progress, error) {
+				if tries++; tries == n {
+					return bound, nil
+				}
+				return settling, nil
+			}
+		}
+		o := Options{}.withDefaults()
+		if err := o.await(t.Context(), settlesAt(4)); err != nil || tries != 4 {
+			t.Errorf("await() = %v after %d tries; want success after 4", err, tries)
+		}
+		if err := o.await(t.Context(), settlesAt(unlimited)); !errors.Is(err, errWaited) || tries > 20 {
+			t.Errorf("await() = %v after %d tries; want %v, after few", err, tries, errWaited)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := o.await(ctx, settlesAt(unlimited)); !errors.Is(err, context.Canceled) {
+			t.Errorf("await() = %v; want %v", err, context.Canceled)
+		}
+	})
+}
 
 func TestUSBBootMount(t *testing.T) {
 	const root = "172.19.180.254:/var/lib/clusterctrl/nfs/p7"
