@@ -20,6 +20,7 @@ import (
 	"clusterctrl/internal/lab/labtest/guest"
 	"clusterctrl/internal/lab/labtest/traffic"
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/uevent"
 )
 
 // What a child of the test in the machine is to be.
@@ -62,6 +63,7 @@ func inMachine(t *testing.T) {
 	t.Run("lacking", lacking)
 	t.Run("no controller", noController)
 	t.Run("appears", appears)
+	t.Run("flood", flood)
 	t.Run("taken", taken)
 	t.Run("killed", killed)
 	t.Run("open", open)
@@ -189,6 +191,32 @@ func appears(t *testing.T) {
 	insertDummy(t, 2)
 	settle(t, 7, node.ECM, "UDC=x.usb")
 	wantError(t, Options{Wait: time.Millisecond}, "UDC=x.usb: no such USB device controller")
+}
+
+// flood has more events come than the kernel keeps for one who does not read
+// them. What comes afterwards is not lost.
+func flood(t *testing.T) {
+	events, err := uevent.Listen(uevent.Kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Close()
+	change := func(device string) {
+		if err := os.WriteFile("/sys/class/"+device+"/uevent", []byte("change"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2000 {
+		change("mem/null")
+	}
+	events.SetReadDeadline(time.Now().Add(stuck / 10))
+	if err := uevent.Await(events, "udc"); err != nil {
+		t.Errorf("Await() in a flood: %v", err)
+	}
+	change("udc/dummy_udc.0")
+	if err := uevent.Await(events, "udc"); err != nil {
+		t.Errorf("Await() after a flood: %v", err)
+	}
 }
 
 // replaceDummy has all device controllers go, and two come.

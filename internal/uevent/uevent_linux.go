@@ -41,7 +41,7 @@ func Await(events *os.File, subsystems ...string) error {
 	for {
 		n, err := events.Read(buf)
 		if errors.Is(err, unix.ENOBUFS) {
-			return nil
+			return drain(events)
 		}
 		if err != nil {
 			return err
@@ -52,4 +52,25 @@ func Await(events *os.File, subsystems ...string) error {
 			}
 		}
 	}
+}
+
+// drain reads all that there is. Until it has been, the kernel drops events
+// without a further word.
+func drain(events *os.File) error {
+	conn, err := events.SyscallConn()
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 1) // the rest of an event is dropped
+	var readErr error
+	err = conn.Read(func(fd uintptr) bool {
+		for readErr == nil || errors.Is(readErr, unix.ENOBUFS) || errors.Is(readErr, unix.EINTR) {
+			_, readErr = unix.Read(int(fd), buf)
+		}
+		return true
+	})
+	if err == nil && !errors.Is(readErr, unix.EAGAIN) {
+		err = readErr
+	}
+	return err
 }
