@@ -14,9 +14,9 @@ import (
 var tools = []struct{ program, pack string }{
 	{"bash", "bash"}, {"cp", "coreutils"}, {"mkdir", "coreutils"}, {"sed", "sed"},
 	{"xz", "xz-utils"}, {"mcopy", "mtools"},
-	{"losetup", "mount"}, {"mount", "mount"}, {"findmnt", "util-linux"}, {"sfdisk", "fdisk"},
+	{"losetup", "mount"}, {"mount", "mount"}, {"findmnt", "util-linux"}, {"flock", "util-linux"}, {"sfdisk", "fdisk"},
 	{"e2fsck", "e2fsprogs"}, {"resize2fs", "e2fsprogs"},
-	{"dash", "dash"}, {"ldd", "libc-bin"}, {"qemu-system-x86_64", "qemu-system-x86"},
+	{"dash", "dash"}, {"ldd", "libc-bin"}, {"depmod", "kmod"}, {"qemu-system-x86_64", "qemu-system-x86"},
 	{"mkfs.xfs", "xfsprogs"}, {"mkfs.btrfs", "btrfs-progs"},
 }
 
