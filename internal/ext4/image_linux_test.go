@@ -127,11 +127,13 @@ func populate(t fataler, dir string) {
 	must(os.Symlink(strings.Repeat("/long", 30), filepath.Join(dir, "etc/longlink")))
 }
 
-// populateSmall fills dir with little.
+// populateSmall fills dir with little, and with a file of so many holes that it
+// takes a node of extents.
 func populateSmall(t fataler, dir string) {
 	populate(t, dir)
 	t.Helper()
 	if err := errors.Join(os.WriteFile(filepath.Join(dir, "etc/large"), make([]byte, 20000), 0o644),
+		os.WriteFile(filepath.Join(dir, "etc/holes"), bytes.Repeat(append(make([]byte, 1024), bytes.Repeat([]byte("x"), 1024)...), 6), 0o644),
 		os.WriteFile(filepath.Join(dir, "etc/cap"), []byte("cap"), 0o755)); err != nil {
 		t.Fatalf("%v", err)
 	}
