@@ -116,6 +116,9 @@ var damages = map[string]damage{
 	"entry of no length":         {plain, "block etc", dotdotLength, short(0), "directory entry at 12"},
 	"entry over the end":         {plain, "block etc", dotdotLength, short(1024), "directory entry at 12"},
 	"entry not aligned":          {plain, "block etc", dotdotLength, short(13), "directory entry at 12"},
+	"entry with a slash":         {plain, "block etc", thirdInode + 8, "/", "directory entry at 24 is named \"/"},
+	"entry with a zero":          {plain, "block etc", thirdInode + 9, "\x00", "directory entry at 24 is named"},
+	"entry without a name":       {plain, "block etc", thirdInode + 6, "\x00", "directory entry at 24 is named \"\""},
 	"index of an unknown hash":   {plain, "block many", 28, "\x09", "hash version 9"},
 
 	"attributes elsewhere":   {plain, "inode etc/cap", fileACL, long4(600), "blocks 600+1 of 600"},

@@ -1,6 +1,7 @@
 package ext4
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -62,7 +63,11 @@ func decodeDirent(block []byte, off int) (dirent, error) {
 	if size < nameEnd || size > len(rec) || size%4 != 0 {
 		return dirent{}, fmt.Errorf("%w: directory entry at %d is %d bytes long", ErrCorrupt, off, size)
 	}
-	return dirent{off, size, inodeNumber(binary.LittleEndian.Uint32(rec)), rec[7], rec[direntHeader:nameEnd]}, nil
+	d := dirent{off, size, inodeNumber(binary.LittleEndian.Uint32(rec)), rec[7], rec[direntHeader:nameEnd]}
+	if d.inode != 0 && (len(d.name) == 0 || bytes.ContainsAny(d.name, "/\x00")) {
+		return dirent{}, fmt.Errorf("%w: directory entry at %d is named %q", ErrCorrupt, off, d.name)
+	}
+	return d, nil
 }
 
 // putDirent writes a record of d.size bytes at d.off.
