@@ -44,7 +44,7 @@ func LoadOrder(modules fs.FS, names []string) ([]string, error) {
 	for _, name := range names {
 		name = moduleName(name)
 		if _, ok := x.files[name]; !ok && !x.builtin[name] {
-			return nil, fmt.Errorf("the kernel has no module %s: %w", name, kmod.ErrNotFound)
+			return nil, fmt.Errorf("%s: %w", name, kmod.ErrNotFound)
 		}
 		if err := o.add(name); err != nil {
 			return nil, err

@@ -50,6 +50,20 @@ func (m model) readLine(card string) (line string, err error) {
 	return line, err
 }
 
+// readKernel reads the kernel alone.
+func (m model) readKernel(card string) (kernel []byte, err error) {
+	err = withBootPartition(card, func(boot fs.FS) error {
+		config, err := m.readConfig(boot)
+		if err != nil {
+			return err
+		}
+		prefix, name := m.kernelName(boot, config)
+		kernel, err = fs.ReadFile(boot, prefix+name)
+		return err
+	})
+	return kernel, err
+}
+
 func withBootPartition(card string, read func(fs.FS) error) error {
 	f, err := os.Open(card)
 	if err != nil {
@@ -87,11 +101,7 @@ func (m model) firmware(boot fs.FS) (found bootFiles, err error) {
 	if err != nil {
 		return bootFiles{}, err
 	}
-	kernel := config.get("kernel", m.kernel)
-	prefix := config.get("os_prefix", "")
-	if _, err := fs.Stat(boot, prefix+kernel); err != nil {
-		prefix = "" // the firmware ignores a prefix without a kernel
-	}
+	prefix, kernel := m.kernelName(boot, config)
 	if found.kernel, err = fs.ReadFile(boot, prefix+kernel); err != nil {
 		return bootFiles{}, err
 	}
@@ -103,6 +113,16 @@ func (m model) firmware(boot fs.FS) (found bootFiles, err error) {
 	}
 	found.tree, found.deviceTree, err = m.readTree(boot, prefix, config.get("device_tree", ""))
 	return found, err
+}
+
+// kernelName finds which kernel config.txt asks for, and what stands before its
+// name and those of the files that go with it.
+func (m model) kernelName(boot fs.FS, c config) (prefix, kernel string) {
+	prefix, kernel = c.get("os_prefix", ""), c.get("kernel", m.kernel)
+	if _, err := fs.Stat(boot, prefix+kernel); err != nil {
+		prefix = "" // the firmware ignores a prefix without a kernel
+	}
+	return prefix, kernel
 }
 
 // readTree reads the device tree that config.txt names, else the first there is

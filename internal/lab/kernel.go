@@ -8,8 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"regexp"
+	"strings"
 
 	"clusterctrl/internal/rootfs"
 	"github.com/klauspost/compress/gzip"
@@ -27,32 +27,40 @@ type Kernel struct {
 // OpenKernel opens the kernel in a directory that holds what a package of
 // Debian's does, in boot and lib/modules, or as much of it as is needed.
 func OpenKernel(dir string) (Kernel, error) {
-	var names []string
-	for _, pattern := range []string{"boot/vmlinuz*", "vmlinuz*"} {
-		found, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return Kernel{}, err
-		}
-		names = append(names, found...)
-	}
-	if len(names) != 1 {
-		return Kernel{}, fmt.Errorf("%s: %d kernels: want one, as vmlinuz or boot/vmlinuz-RELEASE", dir, len(names))
-	}
-	image, err := os.ReadFile(names[0])
-	if err != nil {
-		return Kernel{}, err
-	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return Kernel{}, err
 	}
+	image, err := readOnlyKernel(root.FS())
+	if err != nil {
+		return Kernel{}, errors.Join(fmt.Errorf("%s: %w", dir, err), root.Close())
+	}
 	return newKernel(dir, image, root.FS(), root)
+}
+
+// readOnlyKernel reads the kernel in a directory that has no second one.
+func readOnlyKernel(dir fs.FS) ([]byte, error) {
+	var names []string
+	for _, pattern := range []string{"boot/vmlinuz*", "vmlinuz*"} {
+		found, err := fs.Glob(dir, pattern)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, found...)
+	}
+	switch len(names) {
+	case 0:
+		return nil, errors.New("no kernel: want what is in Debian's package linux-image-arm64, boot/vmlinuz-RELEASE and lib/modules/RELEASE")
+	case 1:
+		return fs.ReadFile(dir, names[0])
+	}
+	return nil, fmt.Errorf("kernels %s: want one", strings.Join(names, " and "))
 }
 
 // CardKernel opens the kernel of an image, the one that the firmware of a Pi
 // with 64 bits starts.
 func CardKernel(image string) (Kernel, error) {
-	files, err := models["raspi3b"].readCard(image)
+	kernel, err := models["raspi3b"].readKernel(image)
 	if err != nil {
 		return Kernel{}, fmt.Errorf("%s: %w", image, err)
 	}
@@ -68,7 +76,7 @@ func CardKernel(image string) (Kernel, error) {
 	if err != nil {
 		return Kernel{}, errors.Join(fmt.Errorf("%s: %w", image, err), disk.Close())
 	}
-	return newKernel(image, files.kernel, tree, disk)
+	return newKernel(image, kernel, tree, disk)
 }
 
 // newKernel finds the modules of a kernel. It closes what it cannot use.
@@ -111,7 +119,7 @@ func releaseOf(image []byte) (string, error) {
 	}
 	found := banner.FindSubmatch(image)
 	if found == nil {
-		return "", errors.New("no kernel for arm64: none says \"Linux version\"")
+		return "", errors.New("no kernel for arm64 that says its version")
 	}
 	return string(found[1]), nil
 }
