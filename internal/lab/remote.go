@@ -157,6 +157,18 @@ func (r *Rig) console(ctx context.Context, conn net.Conn, in io.Reader, name str
 	m.Show(ctx, conn)
 }
 
+// maxSocketPath is how long the path of a socket can be on all systems; macOS
+// has the shortest.
+const maxSocketPath = 103
+
+// Listen listens at a socket that is a file.
+func Listen(path string) (net.Listener, error) {
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("%s: %d bytes are too long for the path of a socket, want %d: set TMPDIR and XDG_CACHE_HOME to shorter ones", path, len(path), maxSocketPath)
+	}
+	return net.Listen("unix", path)
+}
+
 // Ask asks the rig whose socket has the given path. If the request is for a
 // console, the connection with it is returned, and must be closed.
 func Ask(socket string, q Request) (_ Reply, console io.ReadWriteCloser, err error) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"clusterctrl/internal/cable"
@@ -50,8 +51,15 @@ type Rig struct {
 	running sync.WaitGroup
 }
 
+// rigModel is what the machines are: the one that all that is needed is emulated
+// of.
+const rigModel = "arm64"
+
 // NewRig builds a cluster, all of it off and every cable plugged in.
 func NewRig(ctx context.Context, c RigConfig) (_ *Rig, err error) {
+	if _, err := findQEMU(models[rigModel].qemu); err != nil {
+		return nil, err // or every machine would say so
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	r := &Rig{RigConfig: c, cancel: cancel}
 	if r.Say == nil {
@@ -100,7 +108,7 @@ func (r *Rig) Member(name string) (*Member, error) {
 		}
 		names = append(names, m.Name)
 	}
-	return nil, fmt.Errorf("machine %q: want one of %q", name, names)
+	return nil, fmt.Errorf("machine %q: want %s", name, strings.Join(names, " or "))
 }
 
 // Close cuts the power of all machines and removes them.
@@ -185,7 +193,7 @@ func (r *Rig) newMember(ctx context.Context, c MemberConfig, kernel string) (*Me
 		args = append(args, "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net")
 	}
 	machine, err := New(ctx, Config{
-		Model: "arm64", Image: c.Image, Dir: r.Dir, Transcript: &m.screen, QEMU: args,
+		Model: rigModel, Image: c.Image, Dir: r.Dir, Transcript: &m.screen, QEMU: args,
 		Software: &Software{Kernel: kernel, Initramfs: initrd},
 		// The names of network cards are the kernel's, as on a Pi.
 		KernelArgs: append([]string{"net.ifnames=0"}, c.KernelArgs...),
@@ -216,7 +224,7 @@ func (r *Rig) connect(m, controller *Member, port int) error {
 // stream connects a machine, whenever it is on, with its side of a cable.
 func (m *Member) stream(side cable.Side, c *cable.Cable, name string, n int) error {
 	socket := filepath.Join(m.machine.dir, fmt.Sprint("cable", n))
-	l, err := net.Listen("unix", socket)
+	l, err := Listen(socket)
 	if err != nil {
 		return err
 	}
@@ -266,6 +274,8 @@ func (m *Member) run(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
+		case errors.Is(err, ErrPanic):
+			m.say("off: %v: \"clusterctrl lab console %s\" shows its last words", ErrPanic, m.Name)
 		case err != nil:
 			m.say("off: %v", err)
 		default:
