@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"text/tabwriter"
 
@@ -54,9 +55,12 @@ func labCommand() *cobra.Command {
 		Short:   "Run a whole virtual cluster on this computer (needs QEMU)",
 		Long:    labHelp,
 		Example: labUpExample,
-		Args:    exactly(0, "a command of lab"),
+		Args:    cobra.ArbitraryArgs,
 	}
-	cmd.RunE = func(*cobra.Command, []string) error {
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usagef("unknown command %q of lab", args[0])
+		}
 		return usagef("lab: want up, status, console or another of its commands")
 	}
 	cmd.AddCommand(labUpCommand(), labStatusCommand(), labDownCommand(), labConsoleCommand())
@@ -85,7 +89,7 @@ func labUpCommand() *cobra.Command {
 		Example: labUpExample,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usagef("up: want IMAGE, one or more")
+				return usagef("lab up: want IMAGE, one or more")
 			}
 			return nil
 		},
@@ -143,7 +147,7 @@ func labUp(cmd *cobra.Command, f labFlags, images []string) (err error) {
 		Say: func(line string) {
 			mu.Lock()
 			defer mu.Unlock()
-			fmt.Fprintln(cmd.OutOrStdout(), line)
+			fmt.Fprintln(cmd.OutOrStdout(), strings.ReplaceAll(line, "\n", "; ")) // QEMU's may have several
 		},
 	})
 	if err != nil {
@@ -165,8 +169,11 @@ func labMembers(ctx context.Context, images []string, memory int) ([]lab.MemberC
 			return nil, err
 		}
 		for _, m := range members {
-			if m.Name == role.String() || m.Controller && role.IsController() {
-				return nil, fmt.Errorf("%s and %s are both %v: want one of each node, and one controller", m.Image, image, role)
+			if m.Name == role.String() {
+				return nil, fmt.Errorf("%s and %s are both %v: want one of each", m.Image, image, role)
+			}
+			if m.Controller && role.IsController() {
+				return nil, fmt.Errorf("%s and %s are both a controller's, %s and %v: want one of them", m.Image, image, m.Name, role)
 			}
 		}
 		members = append(members, lab.MemberConfig{Name: role.String(), Image: image, Controller: role.IsController(), Memory: memory})
@@ -208,17 +215,34 @@ func labListen() (net.Listener, error) {
 		conn.Close()
 		return nil, errors.New("a virtual cluster is up already: end it with \"clusterctrl lab down\"")
 	}
-	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+	err = os.Remove(socket)
+	if err == nil { // a cluster that was killed left it, and its copies of images
+		err = removeRuns(filepath.Dir(socket))
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	return net.Listen("unix", socket)
+	return lab.Listen(socket)
+}
+
+// removeRuns removes what clusters had, none of which is up.
+func removeRuns(dir string) error {
+	runs, err := filepath.Glob(filepath.Join(dir, "run-*"))
+	for _, run := range runs {
+		err = errors.Join(err, os.RemoveAll(run))
+	}
+	return err
 }
 
 func labKernel(dir, image string) (lab.Kernel, error) {
 	if dir != "" {
 		return lab.OpenKernel(dir)
 	}
-	return lab.CardKernel(image)
+	kernel, err := lab.CardKernel(image)
+	if err != nil {
+		err = fmt.Errorf("%w; give the machines another kernel with --kernel, such as Debian's linux-image-arm64", err)
+	}
+	return kernel, err
 }
 
 func labAsk(q lab.Request) (lab.Reply, io.ReadWriteCloser, error) {
@@ -234,7 +258,7 @@ func labVerb(do, short string) *cobra.Command {
 		Use:               do + " MACHINE",
 		Short:             short,
 		Args:              exactly(1, "MACHINE, such as p1"),
-		ValidArgsFunction: completeMachine,
+		ValidArgsFunction: completeMachine(do),
 		RunE: func(_ *cobra.Command, args []string) error {
 			_, _, err := labAsk(lab.Request{Do: do, Machine: args[0]})
 			return err
@@ -242,15 +266,24 @@ func labVerb(do, short string) *cobra.Command {
 	}
 }
 
-// completeMachine offers the machines that there are.
-func completeMachine(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	var names []cobra.Completion
-	if answer, _, err := labAsk(lab.Request{Do: lab.AskStatus}); err == nil && len(args) == 0 {
-		for _, m := range answer.Machines {
-			names = append(names, m.Name)
+// cableFor is the state of the cables that a verb is for, if it is for cables.
+var cableFor = map[string]string{lab.AskPlug: "out", lab.AskUnplug: "in"}
+
+// completeMachine completes to the machines of the running cluster that a verb is
+// for.
+func completeMachine(do string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		var names []string
+		if len(args) == 0 {
+			status, _, _ := labAsk(lab.Request{Do: lab.AskStatus}) // there is no place to say what fails
+			for _, m := range status.Machines {
+				if cable, needed := cableFor[do]; !needed || cable == m.Cable {
+					names = append(names, m.Name)
+				}
+			}
 		}
+		return matching(typed, names), cobra.ShellCompDirectiveNoFileComp
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 const labConsoleHelp = `Console opens the serial console of a machine, as it is seen without any cable: from
@@ -266,7 +299,7 @@ func labConsoleCommand() *cobra.Command {
 		Long:              labConsoleHelp,
 		Example:           "  clusterctrl lab console p1",
 		Args:              exactly(1, "MACHINE, such as p1"),
-		ValidArgsFunction: completeMachine,
+		ValidArgsFunction: completeMachine(lab.AskConsole),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, conn, err := labAsk(lab.Request{Do: lab.AskConsole, Machine: args[0]})
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"clusterctrl/internal/lab/labtest"
 	"clusterctrl/internal/sample"
 	"clusterctrl/internal/xz"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -28,17 +29,25 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the command as users do. PI_PROGRAM stands for the program
-// that release builds carry for the Pi.
+// that release builds carry for the Pi, KERNEL for a directory with Debian's.
 func TestScripts(t *testing.T) {
+	kernel := labtest.NewKernel(t, labtest.ARM64)
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: *update,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("KERNEL", filepath.Dir(kernel.Image))
+			env.Values[labRun{}] = new(labRun)
+			return nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"sample":  unpackSample,
 			"poke":    poke,
 			"fsck":    fsck,
 			"sectors": countSectors,
 			"mtools":  boot,
+			"lab-up":  labUpBehind,
+			"lab-end": labEnd,
 		},
 	})
 }
