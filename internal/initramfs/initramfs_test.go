@@ -1,6 +1,7 @@
 package initramfs_test
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,6 +51,62 @@ func modprobe(t *testing.T, modules, name string) []string {
 		}
 	}
 	return files
+}
+
+// packaged is a kernel's modules as a package has them, before depmod ran.
+type packaged struct{ fs.FS }
+
+func (p packaged) Open(name string) (fs.File, error) {
+	switch name {
+	case "modules.dep", "modules.alias", "modules.softdep":
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return p.FS.Open(name)
+}
+
+// TestLoadOrderBeforeDepmod takes the order from the modules themselves: it has
+// what modprobe would load, but for faster ways of some processors, each behind
+// what depmod says that it needs.
+func TestLoadOrderBeforeDepmod(t *testing.T) {
+	for arch, names := range map[labtest.Arch][]string{
+		labtest.AMD64: {"ext4", "vfat", "usb_f_rndis", "dummy-hcd", "virtio_blk", "rndis_host", "nfsv4"},
+		labtest.ARM64: {"ext4", "virtio_blk", "usbip-vudc", "vhci-hcd", "usb_f_ncm", "cdc-acm", "bridge", "nft_masq"},
+		labtest.ARMv6: {"ext4", "usb_f_acm"},
+	} {
+		k := labtest.NewKernel(t, arch)
+		for _, name := range names {
+			got, err := initramfs.LoadOrder(packaged{os.DirFS(k.Modules)}, []string{name})
+			if err != nil {
+				t.Fatalf("%s: %v", arch, err)
+			}
+			want := slices.DeleteFunc(modprobe(t, k.Modules, name), func(file string) bool { return strings.HasPrefix(file, "kernel/arch/") })
+			slices.Sort(want)
+			if diff := cmp.Diff(want, slices.Sorted(slices.Values(got))); diff != "" {
+				t.Errorf("%s: %s: -modprobe +ours:\n%s", arch, name, diff)
+			}
+			for i, file := range got {
+				for _, need := range depmod(t, k.Modules)[file] {
+					if at := slices.Index(got, need); at < 0 || at > i {
+						t.Errorf("%s: %s needs %s, which is at %d of %q", arch, file, need, at, got)
+					}
+				}
+			}
+		}
+	}
+}
+
+// depmod returns what each file needs, as depmod says in modules.dep.
+func depmod(t *testing.T, modules string) map[string][]string {
+	text, err := os.ReadFile(filepath.Join(modules, "modules.dep"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	needs := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		needs[strings.TrimSuffix(words[0], ":")] = words[1:]
+	}
+	return needs
 }
 
 func TestLoadOrderRefuses(t *testing.T) {

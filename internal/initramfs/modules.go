@@ -174,7 +174,7 @@ func (x moduleIndex) look(file string) (needs, before []string, err error) {
 	}
 	// Of the modules for one algorithm the generic one serves everywhere.
 	for _, name := range slices.Clone(before) {
-		before = append(before, name+"_generic")
+		before = append(before, strings.TrimPrefix(name, "crypto-")+"_generic")
 	}
 	return needs, before, nil
 }
