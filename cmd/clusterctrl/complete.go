@@ -15,11 +15,8 @@ func completeNode(_ *cobra.Command, args []string, typed string) ([]string, cobr
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	names := matching(typed, pluggedNames())
-	if len(names) == 0 {
-		names = matching(typed, allNames())
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	nodes, _ := cluster.Nodes() // there is no place to say what fails
+	return nodeNames(typed, nodes), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
 // completeRole completes the first argument to what a Pi can be.
@@ -31,15 +28,17 @@ func completeRole(_ *cobra.Command, args []string, typed string) ([]string, cobr
 	return matching(typed, roles), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
-func pluggedNames() (names []string) {
-	nodes, err := cluster.Nodes()
-	if err != nil {
-		return nil // there is no place to say so
-	}
-	for _, n := range nodes {
+// nodeNames are the names that what was typed can become: those of plugged nodes,
+// or of any where none is.
+func nodeNames(typed string, plugged []cluster.Node) []string {
+	var names []string
+	for _, n := range plugged {
 		names = append(names, n.ID.String())
 	}
-	return slices.Compact(names)
+	if names = matching(typed, slices.Compact(names)); len(names) > 0 {
+		return names
+	}
+	return matching(typed, allNames())
 }
 
 func allNames() (names []string) {
