@@ -211,21 +211,20 @@ func labListen() (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
 		return nil, err
 	}
-	if conn, err := net.Dial("unix", socket); err == nil {
+	conn, err := net.Dial("unix", socket)
+	if err == nil {
 		conn.Close()
 		return nil, errors.New("a virtual cluster is up already: end it with \"clusterctrl lab down\"")
 	}
-	err = os.Remove(socket)
-	if err == nil { // a cluster that was killed left it, and its copies of images
-		err = removeRuns(filepath.Dir(socket))
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+	if _, err := os.Lstat(socket); err == nil { // a cluster that was killed left it
+		if err := errors.Join(os.Remove(socket), removeRuns(filepath.Dir(socket))); err != nil {
+			return nil, err
+		}
 	}
 	return lab.Listen(socket)
 }
 
-// removeRuns removes what clusters had, none of which is up.
+// removeRuns removes the copies of images that clusters had, none of which is up.
 func removeRuns(dir string) error {
 	runs, err := filepath.Glob(filepath.Join(dir, "run-*"))
 	for _, run := range runs {
