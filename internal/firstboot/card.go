@@ -18,9 +18,15 @@ import (
 // not. Links that lead from the root into the boot partition are followed only
 // through an [rootfs.Overlay], as a plan is made.
 type card struct {
-	rootfs.Tree // the root
-	boot        *partition
-	bootDir     string // where the system will mount the boot partition
+	root
+	boot    *partition
+	bootDir string // where the system will mount the boot partition
+}
+
+// A root is where the system lives. See [rootfs.Dir.Batch].
+type root interface {
+	rootfs.Tree
+	Batch(change, flush func() error) error
 }
 
 // inBoot returns the name that the boot partition has for what the tree calls
@@ -36,63 +42,63 @@ func (c *card) Open(name string) (fs.File, error) {
 	if rest, ok := c.inBoot(name); ok {
 		return c.boot.fsys.Open(rest)
 	}
-	return c.Tree.Open(name)
+	return c.root.Open(name)
 }
 
 func (c *card) Lstat(name string) (fs.FileInfo, error) {
 	if rest, ok := c.inBoot(name); ok {
 		return c.boot.fsys.Lstat(rest)
 	}
-	return c.Tree.Lstat(name)
+	return c.root.Lstat(name)
 }
 
 func (c *card) Stat(name string) (fs.FileInfo, error) {
 	if _, ok := c.inBoot(name); ok {
 		return c.Lstat(name)
 	}
-	return c.Tree.Stat(name)
+	return c.root.Stat(name)
 }
 
 func (c *card) ReadLink(name string) (string, error) {
 	if _, ok := c.inBoot(name); ok {
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
 	}
-	return c.Tree.ReadLink(name)
+	return c.root.ReadLink(name)
 }
 
 func (c *card) WriteFile(name string, data []byte, perm fs.FileMode) error {
 	if rest, ok := c.inBoot(name); ok {
 		return c.boot.writeFile(rest, data)
 	}
-	return c.Tree.WriteFile(name, data, perm)
+	return c.root.WriteFile(name, data, perm)
 }
 
 func (c *card) Remove(name string) error {
 	if rest, ok := c.inBoot(name); ok {
 		return c.boot.remove(rest)
 	}
-	return c.Tree.Remove(name)
+	return c.root.Remove(name)
 }
 
 func (c *card) Mkdir(name string, perm fs.FileMode) error {
 	if _, ok := c.inBoot(name); ok {
 		return &fs.PathError{Op: "mkdir", Path: name, Err: errors.ErrUnsupported}
 	}
-	return c.Tree.Mkdir(name, perm)
+	return c.root.Mkdir(name, perm)
 }
 
 func (c *card) Symlink(target, name string) error {
 	if _, ok := c.inBoot(name); ok {
 		return &fs.PathError{Op: "symlink", Path: name, Err: errors.ErrUnsupported}
 	}
-	return c.Tree.Symlink(target, name)
+	return c.root.Symlink(target, name)
 }
 
 func (c *card) Chmod(name string, perm fs.FileMode) error {
 	if _, ok := c.inBoot(name); ok {
 		return nil
 	}
-	return c.Tree.Chmod(name, perm)
+	return c.root.Chmod(name, perm)
 }
 
 // Attempts are counted in a file of the root, which has a journal, so that what
@@ -117,20 +123,23 @@ func (c *card) count() error {
 
 // prepare does all that makes the Pi the member with the role but for the last
 // change, which [card.commit] makes once all else is safely on the card.
-func (c *card) prepare(role node.Role) error {
+func (c *card) prepare(role node.Role, flush func() error) error {
 	plan, err := Plan(c, role)
 	if err != nil {
 		return err
 	}
-	for _, change := range plan {
-		if change.Name == c.commandLine() {
-			continue
+	change := func() error {
+		for _, change := range plan {
+			if change.Name == c.commandLine() {
+				continue
+			}
+			if err := change.Apply(c); err != nil {
+				return err
+			}
 		}
-		if err := change.Apply(c); err != nil {
-			return err
-		}
+		return nil
 	}
-	return errors.Join(c.remove(path.Join(c.bootDir, ErrorFile)), c.remove(attemptsFile))
+	return errors.Join(c.Batch(change, flush), c.remove(path.Join(c.bootDir, ErrorFile)), c.remove(attemptsFile))
 }
 
 // remove removes a file, if it is there: of a root that is read-only no other

@@ -106,14 +106,17 @@ func imageBoot() memory {
 type pi struct {
 	root    *rootfs.Overlay
 	history []func(rootfs.Tree) error // changes of root
-	sure    int                       // how many of them are
-	base    memory
-	sectors map[int64][]byte // of the boot partition, where they differ from base
-	unsafe  []int64          // sectors written since the last flush, oldest first
-	before  map[int64][]byte // what these held
-	faults  faults
-	worn    bool // it takes what is written to the boot partition, and forgets it
-	log     []string
+
+	batching bool
+	waiting  []func() error // renames at the end of a batch
+	sure     int            // how many of them are
+	base     memory
+	sectors  map[int64][]byte // of the boot partition, where they differ from base
+	unsafe   []int64          // sectors written since the last flush, oldest first
+	before   map[int64][]byte // what these held
+	faults   faults
+	worn     bool // it takes what is written to the boot partition, and forgets it
+	log      []string
 }
 
 func newPi() *pi {
@@ -238,14 +241,40 @@ func (m mounted) Chmod(name string, perm fs.FileMode) error {
 	return m.change("chmod", name, func(t rootfs.Tree) error { return t.Chmod(name, perm) })
 }
 func (m mounted) WriteFile(name string, data []byte, perm fs.FileMode) error {
-	return m.change("write", name, func(t rootfs.Tree) error { return t.WriteFile(name, data, perm) })
+	write := func(t rootfs.Tree) error { return t.WriteFile(name, data, perm) }
+	if !m.batching {
+		return m.change("write", name, write)
+	}
+	if err := m.mayChange("write", name); err != nil {
+		return err
+	}
+	m.waiting = append(m.waiting, func() error { return m.change("rename to", name, write) })
+	return nil
 }
 
-func (m mounted) change(verb, name string, change func(rootfs.Tree) error) error {
+func (m mounted) Batch(change, flush func() error) error {
+	m.batching, m.waiting = true, nil
+	defer func() { m.batching = false }()
+	if err := errors.Join(change(), flush()); err != nil {
+		return err
+	}
+	for _, rename := range m.waiting {
+		if err := rename(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m mounted) mayChange(verb, name string) error {
 	if *m.readOnly {
 		return &fs.PathError{Op: verb, Path: name, Err: syscall.EROFS}
 	}
-	if err := m.op("%s %s", verb, name); err != nil {
+	return m.op("%s %s", verb, name)
+}
+
+func (m mounted) change(verb, name string, change func(rootfs.Tree) error) error {
+	if err := m.mayChange(verb, name); err != nil {
 		return err
 	}
 	err := change(m.root)

@@ -1,7 +1,6 @@
 package firstboot
 
 import (
-	"clusterctrl/internal/rootfs"
 	"fmt"
 	"runtime"
 	"slices"
@@ -46,7 +45,7 @@ func (m *machine) setWritable(w bool) error {
 	return nil
 }
 
-func (m *machine) openRoot() (rootfs.Tree, error) {
+func (m *machine) openRoot() (root, error) {
 	return mounted{m.pi, &m.readOnly}, m.step("open /")
 }
 

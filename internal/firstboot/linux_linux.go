@@ -67,7 +67,7 @@ func (linux) setWritable(writable bool) error {
 	return nil
 }
 
-func (linux) openRoot() (rootfs.Tree, error) { return rootfs.OpenDir("/") }
+func (linux) openRoot() (root, error) { return rootfs.OpenDir("/") }
 
 func (linux) openDevice(source string) (device, int64, error) {
 	path, err := await(deviceTimeout, func() (string, error) {

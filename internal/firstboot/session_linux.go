@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/rootfs"
 )
 
 // A kernel is what a session asks of Linux.
@@ -18,7 +17,7 @@ type kernel interface {
 	unmount(dir string) error
 	writable() (bool, error) // whether / is
 	setWritable(bool) error  // of /
-	openRoot() (rootfs.Tree, error)
+	openRoot() (root, error)
 	// openDevice opens what fstab(5) calls source. It waits a while for it.
 	openDevice(source string) (dev device, size int64, err error)
 	besideRoot() []string // the other partitions of the disk with /, as openDevice takes them
@@ -73,7 +72,7 @@ func (s *session) steps() []step {
 		{"check the role", s.checkRole},
 		{"make / writable", s.makeWritable},
 		{"count the attempts", func() error { return errors.Join(s.card.count(), s.sync()) }},
-		{"change files", func() error { return s.card.prepare(s.role) }},
+		{"change files", func() error { return s.card.prepare(s.role, s.sync) }},
 		{"flush the card", s.sync},
 		{"change " + CommandLine, func() error { return s.card.commit() }},
 	}
@@ -126,21 +125,21 @@ func (s *session) mountAt(dir, fstype string) func() error {
 }
 
 func (s *session) openCard() error {
-	root, err := s.openRoot()
+	tree, err := s.openRoot()
 	if err != nil {
 		return err
 	}
-	dir, source, err := bootEntry(root)
+	dir, source, err := bootEntry(tree)
 	if err == nil {
-		err = s.openBoot(root, dir, source)
+		err = s.openBoot(tree, dir, source)
 	}
 	if err != nil {
-		s.findCard(root)
+		s.findCard(tree)
 	}
 	return err
 }
 
-func (s *session) openBoot(root rootfs.Tree, dir, source string) error {
+func (s *session) openBoot(tree root, dir, source string) error {
 	dev, size, err := s.openDevice(source)
 	if err != nil {
 		return err
@@ -150,16 +149,16 @@ func (s *session) openBoot(root rootfs.Tree, dir, source string) error {
 		return fmt.Errorf("%s: %w", source, errors.Join(err, closeDevice(dev)))
 	}
 	s.device = dev
-	s.card = &card{root, boot, dir}
+	s.card = &card{tree, boot, dir}
 	return nil
 }
 
 // findCard looks for the boot partition that fstab does not lead to, so that it
 // can take the error. It is the one beside the root that started this program:
 // another card may be there too.
-func (s *session) findCard(root rootfs.Tree) {
+func (s *session) findCard(tree root) {
 	for _, source := range s.besideRoot() {
-		if s.openBoot(root, "boot/firmware", source) != nil {
+		if s.openBoot(tree, "boot/firmware", source) != nil {
 			continue
 		}
 		if text, err := s.card.boot.fsys.ReadFile(CommandLine); err == nil && asksForBranding(string(text)) {

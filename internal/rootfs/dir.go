@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 )
 
 // Dir is the Tree in a directory. Its WriteFile leaves, after a power cut, the
@@ -12,6 +13,10 @@ import (
 type Dir struct {
 	root *os.Root
 	fsys fs.ReadLinkFS
+	dirs map[string]fs.FileInfo // that were seen on the way to names
+
+	batching bool
+	written  []string // names whose files wait for the end of a batch
 }
 
 // OpenDir opens the directory at path.
@@ -20,19 +25,32 @@ func OpenDir(path string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{root, root.FS().(fs.ReadLinkFS)}, nil
+	return &Dir{root: root, fsys: root.FS().(fs.ReadLinkFS), dirs: map[string]fs.FileInfo{}}, nil
 }
 
 // Close releases the directory.
 func (d *Dir) Close() error { return d.root.Close() }
 
-// raw gives resolve the links as they are, not as os.Root would follow them.
-type raw struct{ *os.Root }
+// raw gives resolve the links as they are, not as os.Root would follow them. It
+// looks at a directory once: should another program put a link in its place, os.Root
+// still lets no name lead out of the root.
+type raw struct{ *Dir }
 
-func (r raw) ReadLink(name string) (string, error) { return r.Readlink(name) }
+func (r raw) Lstat(name string) (fs.FileInfo, error) {
+	if info, ok := r.dirs[name]; ok {
+		return info, nil
+	}
+	info, err := r.root.Lstat(name)
+	if err == nil && info.IsDir() {
+		r.dirs[name] = info
+	}
+	return info, err
+}
+
+func (r raw) ReadLink(name string) (string, error) { return r.root.Readlink(name) }
 
 func (d *Dir) resolve(op, name string, follow bool) (string, error) {
-	return resolve(raw{d.root}, op, name, follow)
+	return resolve(raw{d}, op, name, follow)
 }
 
 func (d *Dir) Open(name string) (fs.File, error) {
@@ -91,6 +109,7 @@ func (d *Dir) Remove(name string) error {
 	if err != nil {
 		return err
 	}
+	delete(d.dirs, name)
 	return d.root.Remove(name)
 }
 
@@ -99,8 +118,34 @@ func (d *Dir) Chmod(name string, perm fs.FileMode) error {
 	if err != nil {
 		return err
 	}
+	if slices.Contains(d.written, name) {
+		name = temporary(name)
+	}
 	return d.root.Chmod(name, perm)
 }
+
+// Batch runs change, in which no name is written twice. The files that it writes
+// are under their names only at the end, after one flush of all: a disk takes its
+// time for each.
+func (d *Dir) Batch(change, flush func() error) error {
+	d.batching = true
+	defer func() { d.batching, d.written = false, nil }()
+	if err := errors.Join(change(), flush()); err != nil {
+		for _, name := range d.written {
+			err = errors.Join(err, d.removeIfThere(temporary(name)))
+		}
+		return err
+	}
+	for _, name := range d.written {
+		if err := d.root.Rename(temporary(name), name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// temporary is the name of what a file is to become.
+func temporary(name string) string { return path.Join(path.Dir(name), ".new-"+path.Base(name)) }
 
 // WriteFile implements [Tree] by a temporary file beside the old one. A file
 // that is there keeps its owner where the program may give files away.
@@ -118,14 +163,18 @@ func (d *Dir) WriteFile(name string, data []byte, perm fs.FileMode) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	tmp := path.Join(path.Dir(name), ".new-"+path.Base(name))
+	tmp := temporary(name)
 	if err := d.writeNew(tmp, data, perm, old); err != nil {
 		return errors.Join(err, d.removeIfThere(tmp))
+	}
+	if d.batching {
+		d.written = append(d.written, name)
+		return nil
 	}
 	return d.root.Rename(tmp, name)
 }
 
-// writeNew leaves data on the disk under a name of its own. What an earlier
+// writeNew leaves data, on the disk but in a batch, under a name of its own. What an earlier
 // attempt left there, with whatever mode, goes.
 func (d *Dir) writeNew(name string, data []byte, perm fs.FileMode, old fs.FileInfo) error {
 	if err := d.removeIfThere(name); err != nil {
@@ -136,7 +185,11 @@ func (d *Dir) writeNew(name string, data []byte, perm fs.FileMode, old fs.FileIn
 		return err
 	}
 	_, err = f.Write(data)
-	return errors.Join(err, f.Chmod(perm), keepOwner(f, old), f.Sync(), f.Close())
+	err = errors.Join(err, f.Chmod(perm), keepOwner(f, old))
+	if !d.batching {
+		err = errors.Join(err, f.Sync())
+	}
+	return errors.Join(err, f.Close())
 }
 
 func (d *Dir) removeIfThere(name string) error {

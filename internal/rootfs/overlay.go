@@ -36,7 +36,42 @@ type Change struct {
 
 // NewOverlay returns an Overlay over base without changes.
 func NewOverlay(base Tree) *Overlay {
-	return &Overlay{base: base, files: map[string]*File{}}
+	return &Overlay{base: remembered{base, map[string]found{}, map[string][]fs.DirEntry{}}, files: map[string]*File{}}
+}
+
+// remembered asks a tree that stays as it is about each name once: edits ask for
+// the same directories over and over, and a Pi has a slow core for it.
+type remembered struct {
+	Tree
+	infos map[string]found
+	lists map[string][]fs.DirEntry
+}
+
+// found is what Lstat returned.
+type found struct {
+	info fs.FileInfo
+	err  error
+}
+
+func (r remembered) Lstat(name string) (fs.FileInfo, error) {
+	f, ok := r.infos[name]
+	if !ok {
+		f.info, f.err = r.Tree.Lstat(name)
+		r.infos[name] = f
+	}
+	return f.info, f.err
+}
+
+func (r remembered) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, ok := r.lists[name]
+	if ok {
+		return entries, nil
+	}
+	entries, err := fs.ReadDir(r.Tree, name)
+	if err == nil {
+		r.lists[name] = entries
+	}
+	return entries, err
 }
 
 // Changes returns how the overlay differs from its base, in the order in which
