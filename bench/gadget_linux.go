@@ -26,15 +26,25 @@ func (b bench) measureGadget(ctx context.Context) (err error) {
 		return err
 	}
 	files["bin/sh"], files["gadget.sh"] = files["bin/dash"], "bench/gadget.sh"
-	if files[strings.TrimPrefix(node.CompositePath, "/")], err = build(ctx, "./cmd/clusterctrl", dir); err != nil {
+	if files[strings.TrimPrefix(node.CompositePath, "/")], err = build(ctx, "./cmd/clusterctrl", dir, "amd64"); err != nil {
 		return err
 	}
-	lines, err := machine{"gadget", 5 * b.rounds, gadgetModules, files}.run(ctx)
+	lines, err := machine{model: "amd64", part: "gadget", rounds: 5 * b.rounds, modules: gadgetModules, files: files}.run(ctx)
 	if err != nil {
 		return err
 	}
 	const ours, theirs, bind = "composite-clusterctrl start", "gadget.sh, by dash and coreutils", "the kernel's share of either: to bind it"
-	titles := map[string]string{"ours": ours, "theirs": theirs, "bind": bind}
+	costs, err := times(lines, map[string]string{"ours": ours, "theirs": theirs, "bind": bind})
+	if err != nil {
+		return err
+	}
+	return contest{"a node's gadget, from nothing to bound, in a virtual machine", []entry{{name: ours}, {name: theirs}, {name: bind}},
+		[]goal{faster(ours, theirs, 3)}}.printTimes(costs)
+}
+
+// times takes the times of entries out of lines of a guest, which has other names
+// for them.
+func times(lines []string, titles map[string]string) (map[string][]cost, error) {
 	costs := map[string][]cost{}
 	for _, line := range lines {
 		var name string
@@ -44,10 +54,9 @@ func (b bench) measureGadget(ctx context.Context) (err error) {
 		}
 	}
 	if len(costs) != len(titles) {
-		return fmt.Errorf("the machine says:\n%s", strings.Join(lines, "\n"))
+		return nil, fmt.Errorf("the machine says:\n%s", strings.Join(lines, "\n"))
 	}
-	return contest{"a node's gadget, from nothing to bound, in a virtual machine", []entry{{name: ours}, {name: theirs}, {name: bind}},
-		[]goal{faster(ours, theirs, 3)}}.printTimes(costs)
+	return costs, nil
 }
 
 // printTimes is print for what takes milliseconds.
@@ -75,7 +84,7 @@ func (c contest) printTimes(costs map[string][]cost) error {
 // both ends of the cable in one virtual machine.
 func (b bench) measureCable(ctx context.Context) error {
 	modules := append(slices.Clone(gadgetModules), "rndis_host", "cdc_ncm", "cdc_ether", "cdc-acm")
-	lines, err := machine{"cable", b.rounds, modules, nil}.run(ctx)
+	lines, err := machine{model: "amd64", part: "cable", rounds: b.rounds, modules: modules}.run(ctx)
 	if err != nil {
 		return err
 	}

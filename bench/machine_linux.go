@@ -18,10 +18,12 @@ import (
 
 // A machine is a virtual one that runs bench/guest.
 type machine struct {
+	model   string // amd64 or arm64
 	part    string // of the benchmark, as the guest calls it
 	rounds  int
 	modules []string
 	files   map[string]string // further files and where they come from
+	disks   []string          // what is written to them goes nowhere
 }
 
 // gadgetModules are what a USB device controller of the machine's own needs, and
@@ -40,7 +42,11 @@ func (m machine) run(ctx context.Context) (_ []string, err error) {
 		return nil, err
 	}
 	var console bytes.Buffer
-	virtual, err := lab.New(ctx, lab.Config{Model: "amd64", Dir: dir, Software: software, Transcript: &console})
+	config := lab.Config{Model: m.model, Dir: dir, Software: software, Transcript: &console}
+	for _, disk := range m.disks {
+		config.QEMU = append(config.QEMU, "-drive", "if=virtio,format=raw,snapshot=on,file="+disk)
+	}
+	virtual, err := lab.New(ctx, config)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +67,7 @@ func (m machine) run(ctx context.Context) (_ []string, err error) {
 
 // software is Debian's kernel, as the tests have it, and the guest.
 func (m machine) software(ctx context.Context, dir string) (*lab.Software, error) {
-	fetch := exec.CommandContext(ctx, "internal/lab/labtest/kernel.sh", "amd64")
+	fetch := exec.CommandContext(ctx, "internal/lab/labtest/kernel.sh", m.model)
 	fetch.Stderr = os.Stderr
 	out, err := fetch.Output()
 	if err != nil {
@@ -72,7 +78,7 @@ func (m machine) software(ctx context.Context, dir string) (*lab.Software, error
 	if err != nil || len(releases) != 1 {
 		return nil, fmt.Errorf("modules of kernels in %s: %q, %w; want one", kernel, releases, err)
 	}
-	init, err := build(ctx, "./bench/guest", dir)
+	init, err := build(ctx, "./bench/guest", dir, m.model)
 	if err != nil {
 		return nil, err
 	}
@@ -98,10 +104,10 @@ func (m machine) software(ctx context.Context, dir string) (*lab.Software, error
 }
 
 // build builds a program for the machine, as it is built for a Pi.
-func build(ctx context.Context, pkg, dir string) (string, error) {
+func build(ctx context.Context, pkg, dir, arch string) (string, error) {
 	out := filepath.Join(dir, filepath.Base(pkg))
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, pkg)
-	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%v: %w\n%s", cmd, err, text)
 	}

@@ -28,12 +28,13 @@ import (
 const usage = `usage: go run ./bench [flags] [part ...]
 
 Parts, all if none is named, which take some nine minutes a round:
-  unpack   decompression, beside xz
-  build    base.img.xz to six images, beside xz, cp and mcopy; peak memory
-  nodes    252 node images where files share blocks, beside cp and mcopy
-  copies   four node images where they do not, beside cp
-  gadget   a node's USB gadget, beside a shell script, in a virtual machine
-  cable    ping and TCP over rndis, ncm and ecm, in a virtual machine
+  unpack     decompression, beside xz
+  build      base.img.xz to six images, beside xz, cp and mcopy; peak memory
+  nodes      252 node images where files share blocks, beside cp and mcopy
+  copies     four node images where they do not, beside cp
+  firstboot  a node's first boot, beside a shell script, in a virtual machine
+  gadget     a node's USB gadget, beside a shell script, in a virtual machine
+  cable      ping and TCP over rndis, ncm and ecm, in a virtual machine
 
 Flags:
 `
@@ -104,6 +105,7 @@ var parts = []part{
 	{name: "build", measure: measureBuild, at: func(*site) bool { return true }},
 	{name: "nodes", measure: measureNodes, at: func(s *site) bool { return s.fsType != onDisk }},
 	{name: "copies", measure: measureCopies, at: func(s *site) bool { return s.fsType == onDisk }},
+	{name: "firstboot", alone: bench.measureFirstBoot},
 	{name: "gadget", alone: bench.measureGadget},
 	{name: "cable", alone: bench.measureCable},
 }

@@ -16,7 +16,7 @@ var tools = []struct{ program, pack string }{
 	{"xz", "xz-utils"}, {"mcopy", "mtools"},
 	{"losetup", "mount"}, {"mount", "mount"}, {"findmnt", "util-linux"}, {"flock", "util-linux"}, {"sfdisk", "fdisk"},
 	{"e2fsck", "e2fsprogs"}, {"resize2fs", "e2fsprogs"},
-	{"dash", "dash"}, {"ldd", "libc-bin"}, {"depmod", "kmod"}, {"qemu-system-x86_64", "qemu-system-x86"},
+	{"dash", "dash"}, {"ldd", "libc-bin"}, {"depmod", "kmod"}, {"qemu-system-x86_64", "qemu-system-x86"}, {"qemu-system-aarch64", "qemu-system-arm"},
 	{"mkfs.xfs", "xfsprogs"}, {"mkfs.btrfs", "btrfs-progs"},
 }
 

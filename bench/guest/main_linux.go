@@ -39,8 +39,10 @@ func main() {
 			return starts(rounds)
 		case "cable":
 			return cables(rounds)
+		case "firstboot":
+			return firstBoots(rounds)
 		}
-		return fmt.Errorf("part %q: want gadget or cable", os.Args[1])
+		return fmt.Errorf("part %q: want gadget, cable or firstboot", os.Args[1])
 	})
 }
 
