@@ -77,25 +77,29 @@ func Measure(addr netip.Addr, each time.Duration) (Figures, error) {
 	return Figures{ping, sent, received}, nil
 }
 
-func dial(addr netip.Addr, way byte, deadline time.Time) (*net.TCPConn, error) {
+// patience is for what the other end is to do at once.
+const patience = 30 * time.Second
+
+func dial(addr netip.Addr, way byte) (*net.TCPConn, error) {
 	c, err := net.DialTCP("tcp4", nil, net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, Port)))
 	if err != nil {
 		return nil, err
 	}
 	_, err = c.Write([]byte{way})
-	return c, errors.Join(err, c.SetDeadline(deadline))
+	return c, err
 }
 
 // send returns how fast bytes come to the other end.
 func send(addr netip.Addr, length time.Duration) (rate float64, err error) {
-	begin := time.Now()
-	c, err := dial(addr, clientSends, begin.Add(2*length)) // what is under way takes its time
+	c, err := dial(addr, clientSends)
 	if err != nil {
 		return 0, err
 	}
 	defer c.Close()
+	begin := time.Now()
+	c.SetDeadline(begin.Add(length + patience)) // what is under way takes its time
 	var n int64
-	for buf := make([]byte, 64<<10); time.Since(begin) < length; {
+	for buf := make([]byte, 64<<10); n == 0 || time.Since(begin) < length; {
 		written, err := c.Write(buf)
 		if err != nil {
 			return 0, err
@@ -111,19 +115,25 @@ func send(addr netip.Addr, length time.Duration) (rate float64, err error) {
 	return float64(n) / time.Since(begin).Seconds(), nil
 }
 
-// receive returns how fast bytes come from the other end.
+// receive returns how fast bytes come from the other end, from the first on.
 func receive(addr netip.Addr, length time.Duration) (rate float64, err error) {
-	begin := time.Now()
-	c, err := dial(addr, clientReceives, begin.Add(length))
+	c, err := dial(addr, clientReceives)
 	if err != nil {
 		return 0, err
 	}
 	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	first, err := c.Read(make([]byte, 1))
+	if err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	c.SetDeadline(begin.Add(length))
 	n, err := io.Copy(onlyWriter{io.Discard}, c)
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return 0, errors.Join(err, errors.New("it ended before its time"))
 	}
-	return float64(n) / time.Since(begin).Seconds(), nil
+	return float64(int64(first)+n) / time.Since(begin).Seconds(), nil
 }
 
 // ping returns the median of ICMP's round trips, one after the other. The first
@@ -134,14 +144,13 @@ func ping(addr netip.Addr, length time.Duration) (time.Duration, error) {
 		return 0, err
 	}
 	defer c.Close()
-	const patience = 30 * time.Second
-	if err := answered(c, 0, patience); err != nil {
+	if err := answered(c, 0); err != nil {
 		return 0, err
 	}
 	var trips []time.Duration
-	for begin := time.Now(); time.Since(begin) < length; {
+	for begin := time.Now(); len(trips) == 0 || time.Since(begin) < length; {
 		sent := time.Now()
-		if err := answered(c, uint16(len(trips)+1), patience); err != nil {
+		if err := answered(c, uint16(len(trips)+1)); err != nil {
 			return 0, err
 		}
 		trips = append(trips, time.Since(sent))
@@ -152,7 +161,7 @@ func ping(addr netip.Addr, length time.Duration) (time.Duration, error) {
 
 // answered sends an echo request of ping(8)'s size, again every second, until it
 // is answered.
-func answered(c *net.IPConn, number uint16, patience time.Duration) error {
+func answered(c *net.IPConn, number uint16) error {
 	const echoRequest, echoReply, identifier = 8, 0, 0xc105
 	request := make([]byte, 64)
 	request[0] = echoRequest
