@@ -80,7 +80,7 @@ func findDevice(t *testing.T, kind string, id node.ID) device {
 				continue
 			}
 			d.dir = filepath.Dir(name)
-			d.name, d.card, d.tty = filepath.Base(d.dir), only(d.dir+"/*:1.0/net/*"), only(d.dir+"/*:1.2/tty/*")
+			d.look()
 		}
 		target, _ := os.Readlink(d.port)
 		return d.card == link && d.tty != "" && target == d.tty && isThere("/dev/"+d.tty)
@@ -94,6 +94,11 @@ func read(name string) string {
 		return err.Error()
 	}
 	return strings.TrimSpace(string(text))
+}
+
+// look reads the names that there are by now.
+func (d *device) look() {
+	d.name, d.card, d.tty = filepath.Base(d.dir), only(d.dir+"/*:1.0/net/*"), only(d.dir+"/*:1.2/tty/*")
 }
 
 // only returns the last part of the only name that matches.

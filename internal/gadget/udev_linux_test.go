@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,14 +127,14 @@ func glob(patterns ...string) (names []string) {
 	return names
 }
 
-// twins is about two nodes that claim one number.
+// twins is about two nodes that claim one number: its names stay with the first.
 func twins(t *testing.T) {
 	settle(t, 7, node.ECM, "UDC=dummy_udc.0")
 	mustStart(t, Started)
-	await(t, "the first", func() bool { return isThere("/sys/class/net/ethpi7") && isThere("/dev/ttypi7") })
+	first := findDevice(t, typeNode, 7)
 	tree := configFS(Options{}.withDefaults().gadgets())
-	second := append(gadgetOf(settingsOf(7, node.ECM)), part{attribute, udcFile, "dummy_udc.1"})
-	for _, p := range second {
+	parts := append(gadgetOf(settingsOf(7, node.ECM)), part{attribute, udcFile, "dummy_udc.1"})
+	for _, p := range parts {
 		p.name = strings.Replace(p.name, top, "second", 1)
 		if p.kind == link {
 			p.value = strings.Replace(p.value, top, "second", 1)
@@ -142,19 +143,48 @@ func twins(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var d device
-	await(t, "the second", func() bool {
-		d = device{dir: "/sys/bus/usb/devices/2-1", name: "2-1"}
-		d.card = only(d.dir + "/*:1.0/net/*")
-		return d.card != "" && isThere("/run/udev/data/n"+read("/sys/class/net/"+d.card+"/ifindex"))
+	second := device{dir: "/sys/bus/usb/devices/2-1"}
+	await(t, "udev's word on the second", func() bool {
+		second.look()
+		return second.card != "" && second.tty != "" &&
+			isThere("/run/udev/data/n"+read("/sys/class/net/"+second.card+"/ifindex")) &&
+			isThere("/run/udev/data/c"+read("/sys/class/tty/"+second.tty+"/dev"))
 	})
-	first := only("/sys/bus/usb/devices/1-1/*:1.0/net/*")
-	if first != "ethpi7" || d.card == "ethpi7" {
-		t.Errorf("links %s and %s; want the first to keep ethpi7", first, d.card)
-	}
-	complaint := fmt.Sprintf("from '%s' to 'ethpi7'", d.card)
+	complaint := fmt.Sprintf("from '%s' to 'ethpi7'", second.card)
 	await(t, "an error in udev's log", func() bool { return strings.Contains(read(udevLog), complaint) })
+	checkTwins(t, first, second)
+	for _, trigger := range []string{
+		"-c change /dev/" + first.tty + " /dev/" + second.tty,
+		"-c add /dev/" + second.tty + " /dev/" + first.tty,
+		"-c add /sys/class/net/" + second.card + " /sys/class/net/" + first.card,
+	} {
+		for _, command := range []string{"trigger " + trigger, "settle"} { // trigger --settle hangs in this machine
+			if out, err := exec.Command("/"+udevadm, strings.Fields(command)...).CombinedOutput(); err != nil {
+				t.Fatalf("udevadm %s: %v\n%s", command, err, out)
+			}
+		}
+		checkTwins(t, first, second)
+	}
 	mustStopBoth(t, tree)
+}
+
+// checkTwins wants all names of a number to be the first node's.
+func checkTwins(t *testing.T, first, second device) {
+	t.Helper()
+	first.look()
+	second.look()
+	if first.card != "ethpi7" || second.card == "ethpi7" || second.card == "" {
+		t.Errorf("links %s and %q; want the first to keep ethpi7", first.card, second.card)
+	}
+	if target, err := os.Readlink("/dev/ttypi7"); target != first.tty {
+		t.Errorf("/dev/ttypi7 leads to %q, %v; want it to stay with %s", target, err, first.tty)
+	}
+	for tty, want := range map[string]bool{first.tty: true, second.tty: false} {
+		names, err := exec.Command("/"+udevadm, "info", "-q", "symlink", "/dev/"+tty).CombinedOutput()
+		if err != nil || slices.Contains(strings.Fields(string(names)), "ttypi7") != want {
+			t.Errorf("%s: %v, links %s; want ttypi7 among them: %t", tty, err, names, want)
+		}
+	}
 }
 
 // mustStopBoth takes down the second gadget as the package does the first.
