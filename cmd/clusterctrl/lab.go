@@ -316,8 +316,13 @@ func labDownCommand() *cobra.Command {
 		Short: "End the virtual cluster",
 		Args:  exactly(0, "none"),
 		RunE: func(*cobra.Command, []string) error {
-			_, _, err := labAsk(lab.Request{Do: lab.AskDown})
-			return err
+			_, conn, err := labAsk(lab.Request{Do: lab.AskDown})
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			io.Copy(io.Discard, conn) // until the machines are gone
+			return nil
 		},
 	}
 }

@@ -22,7 +22,7 @@ type Request struct {
 // What can be asked. All but AskStatus and AskDown are about a machine.
 const (
 	AskStatus  = "status"
-	AskDown    = "down" // ends the rig; the reply comes when it begins to
+	AskDown    = "down" // ends the rig; the connection ends with its process
 	AskOn      = "on"
 	AskCut     = "cut"
 	AskPlug    = "plug"
@@ -60,13 +60,22 @@ func (r *Rig) Serve(ctx context.Context, l net.Listener) error {
 			return err
 		}
 		conns.Go(func() {
-			defer conn.Close()
-			defer context.AfterFunc(ctx, func() { conn.Close() })()
-			if r.answer(ctx, conn) == AskDown {
+			stay := context.AfterFunc(ctx, func() { conn.Close() })
+			if r.answer(ctx, conn) == AskDown && stay() {
+				r.holdToTheEnd(conn)
 				cancel()
+				return
 			}
+			conn.Close()
 		})
 	}
+}
+
+// holdToTheEnd leaves a connection open for as long as there is this process.
+func (r *Rig) holdToTheEnd(conn net.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = append(r.held, conn)
 }
 
 // answer answers one request and returns what it was for.
@@ -170,14 +179,15 @@ func Listen(path string) (net.Listener, error) {
 }
 
 // Ask asks the rig whose socket has the given path. If the request is for a
-// console, the connection with it is returned, and must be closed.
-func Ask(socket string, q Request) (_ Reply, console io.ReadWriteCloser, err error) {
+// console, the connection with it is returned, and must be closed; so is that of
+// the end, which ends when the rig is gone.
+func Ask(socket string, q Request) (_ Reply, with io.ReadWriteCloser, err error) {
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
 		return Reply{}, nil, errors.New("no virtual cluster is up: see \"clusterctrl lab up\"")
 	}
 	defer func() {
-		if console == nil {
+		if with == nil {
 			conn.Close()
 		}
 	}()
@@ -196,7 +206,7 @@ func Ask(socket string, q Request) (_ Reply, console io.ReadWriteCloser, err err
 	if answer.Error != "" {
 		return Reply{}, nil, errors.New(answer.Error)
 	}
-	if q.Do != AskConsole {
+	if q.Do != AskConsole && q.Do != AskDown {
 		return answer, nil, nil
 	}
 	return answer, buffered{conn, in}, nil

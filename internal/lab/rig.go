@@ -49,6 +49,9 @@ type Rig struct {
 	members []*Member
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+
+	mu   sync.Mutex
+	held []net.Conn // of those who wait for the end
 }
 
 // rigModel is what the machines are: the one that all that is needed is emulated
