@@ -215,7 +215,7 @@ func testCluster(t *testing.T, baseName, role string) {
 	logInOverSerial(t, ctx, controller, "p252")
 	replug(t, ctx, c, controller)
 	for _, s := range append(shells, controller) {
-		if got := s.run(t, ctx, "systemctl --failed --plain --no-legend | grep -i -e clusterctrl -e ttyGS0 -e network || true"); got != "" {
+		if got := s.run(t, ctx, "systemctl --failed --plain --no-legend | grep -e clusterctrl -e ttyGS0 -e networking -e NetworkManager || true"); got != "" {
 			t.Errorf("%s: %s%s", s.name, got, s.run(t, ctx, "journalctl -b -p warning --no-pager"))
 		}
 	}
