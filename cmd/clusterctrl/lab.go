@@ -12,6 +12,7 @@ import (
 	"sync"
 	"text/tabwriter"
 
+	"clusterctrl/internal/diskimage"
 	"clusterctrl/internal/lab"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/payload"
@@ -211,8 +212,12 @@ func labListen() (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
 		return nil, err
 	}
-	conn, err := net.Dial("unix", socket)
-	if err == nil {
+	unlock, err := diskimage.LockDir(filepath.Dir(socket)) // or of two that start at once, one takes the other's for a killed one's
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if conn, err := net.Dial("unix", socket); err == nil {
 		conn.Close()
 		return nil, errors.New("a virtual cluster is up already: end it with \"clusterctrl lab down\"")
 	}

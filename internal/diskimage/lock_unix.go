@@ -14,9 +14,9 @@ func tryLock(f *os.File) bool {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
 }
 
-// lockDir waits until no other run creates or names files in dir. File systems
+// LockDir waits until no other run creates or names files in dir. File systems
 // without locks go without.
-func lockDir(dir string) (unlock func(), err error) {
+func LockDir(dir string) (unlock func(), err error) {
 	d, err := os.Open(dir)
 	if err != nil {
 		return nil, withoutPath(err)

@@ -57,7 +57,7 @@ func Create(dir string, existing Existing, names ...string) (*Outputs, error) {
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := lockDir(dir)
+	unlock, err := LockDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
@@ -96,7 +96,7 @@ func (o *Outputs) SetNames(names ...string) error {
 	for i, f := range o.Files {
 		f.Final = wanted[i]
 	}
-	unlock, err := lockDir(o.dir)
+	unlock, err := LockDir(o.dir)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.dir, err)
 	}
@@ -171,7 +171,7 @@ func (o *Outputs) Commit() error {
 	if err := o.Flush(); err != nil {
 		return err
 	}
-	unlock, err := lockDir(o.dir)
+	unlock, err := LockDir(o.dir)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.dir, err)
 	}
