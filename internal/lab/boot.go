@@ -85,7 +85,7 @@ func (m *Machine) powerOn(ctx context.Context, dir string) (*Boot, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := Listen(monitorSocket(dir))
+	listener, err := Listen(m.monitorSocket())
 	if err != nil {
 		return nil, err
 	}

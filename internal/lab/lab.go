@@ -39,7 +39,7 @@ type Config struct {
 	Model   string // one of [Models]
 	Image   string // of the card or disk; empty for none
 	InPlace bool   // the machine writes to Image itself, not to a copy
-	Dir     string // for the copy; empty for the system's directory for temporary files
+	Dir     string // for the machine's files; empty for the system's directory for temporary files
 
 	// What is below may be changed between boots.
 
@@ -84,7 +84,11 @@ func New(ctx context.Context, c Config) (*Machine, error) {
 		return nil, fmt.Errorf("machine %q has nothing to start: want an Image or Software", c.Model)
 	}
 	m := &Machine{Config: c, model: kind}
-	if m.dir, err = os.MkdirTemp("", "clusterctrl-lab-"); err != nil {
+	pattern := "clusterctrl-lab-"
+	if c.Dir != "" {
+		pattern = "" // the directory says whose it is, and paths of sockets are short
+	}
+	if m.dir, err = os.MkdirTemp(c.Dir, pattern); err != nil {
 		return nil, err
 	}
 	if err := m.insertCard(ctx); err != nil {
@@ -102,11 +106,7 @@ func (m *Machine) Close() error {
 	if m.boot != nil {
 		m.boot.Cut() // how that boot ended is for its Wait to say
 	}
-	err := os.RemoveAll(m.dir)
-	if m.card != "" && !m.InPlace {
-		err = errors.Join(err, os.Remove(m.card))
-	}
-	return err
+	return os.RemoveAll(m.dir)
 }
 
 func (m *Machine) insertCard(ctx context.Context) error {
@@ -122,11 +122,11 @@ func (m *Machine) insertCard(ctx context.Context) error {
 		return err
 	}
 	defer src.Close()
-	f, err := os.CreateTemp(m.Dir, "clusterctrl-lab-*.img")
+	m.card = filepath.Join(m.dir, "card.img")
+	f, err := os.OpenFile(m.card, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	m.card = f.Name()
 	out := &diskimage.Output{File: f, Final: f.Name()}
 	return errors.Join(out.Clone(ctx, src, nil), m.roundUp(f), f.Close())
 }
@@ -190,7 +190,7 @@ func (m *Machine) arguments(dir string) ([]string, error) {
 	}
 	args := append([]string{"-no-user-config", "-display", "none", "-no-reboot", "-S",
 		"-chardev", "stdio,id=console,signal=off",
-		"-chardev", "socket,id=monitor,path=" + option(monitorSocket(dir)),
+		"-chardev", "socket,id=monitor,path=" + option(m.monitorSocket()),
 		"-mon", "chardev=monitor,mode=control",
 		"-kernel", s.Kernel, "-append", m.model.commandLine(tree, s.CommandLine, m.KernelArgs),
 	}, m.model.args...)
@@ -219,4 +219,5 @@ func (m *Machine) drive() string {
 // option is a value among others that QEMU takes apart at commas.
 func option(value string) string { return strings.ReplaceAll(value, ",", ",,") }
 
-func monitorSocket(dir string) string { return filepath.Join(dir, "monitor") }
+// monitorSocket is there while QEMU starts.
+func (m *Machine) monitorSocket() string { return filepath.Join(m.dir, "monitor") }
