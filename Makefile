@@ -2,7 +2,7 @@
 # make demo     builds a sample cluster's images into out/demo
 # make test     runs all tests, after installing or naming what they need
 # make test-powercut  cuts the power at thousands of moments of a first boot
-# make bench    prints how fast it is beside what users would run instead
+# make bench    prints how fast it is beside what users would run instead; as root
 # make release  the program for Linux, macOS and Windows
 
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
@@ -69,6 +69,7 @@ test-powercut: payload bin/clusterctrl
 	test/tools.sh
 	go test ./test/boot -tags payload -run TestPowerCuts -all -subsets 200 -v -timeout 6h
 
+# Every part, which takes half an hour; go run ./bench -h names them.
 bench: bin/clusterctrl
 	test/tools.sh
 	go run ./bench
