@@ -206,6 +206,13 @@ func (s *session) reopen(t *rapid.T) {
 	s.SetTime(s.now)
 }
 
+// save ends the editing for no time at all.
+func (s *session) save(t *rapid.T) {
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (s *session) tick(t *rapid.T) {
 	s.now = s.now.Add(time.Duration(rapid.IntRange(0, 40000).Draw(t, "seconds")) * 2 * time.Second)
 	s.SetTime(s.now)
@@ -261,7 +268,7 @@ func checkModel(t *rapid.T, template string) {
 	s.SetTime(s.now)
 	t.Repeat(map[string]func(*rapid.T){
 		"write": s.write, "write again": s.write, "mkdir": s.mkdir, "remove": s.remove, "rename": s.rename,
-		"chmod": s.chmod, "tick": s.tick, "reopen": s.reopen,
+		"chmod": s.chmod, "tick": s.tick, "reopen": s.reopen, "save": s.save,
 	})
 	s.reopen(t)
 	s.judge(t)

@@ -40,14 +40,22 @@ func (c *card) inBoot(name string) (string, bool) {
 
 func (c *card) Open(name string) (fs.File, error) {
 	if rest, ok := c.inBoot(name); ok {
-		return c.boot.fsys.Open(rest)
+		fsys, err := c.boot.files()
+		if err != nil {
+			return nil, err
+		}
+		return fsys.Open(rest)
 	}
 	return c.root.Open(name)
 }
 
 func (c *card) Lstat(name string) (fs.FileInfo, error) {
 	if rest, ok := c.inBoot(name); ok {
-		return c.boot.fsys.Lstat(rest)
+		fsys, err := c.boot.files()
+		if err != nil {
+			return nil, err
+		}
+		return fsys.Lstat(rest)
 	}
 	return c.root.Lstat(name)
 }
@@ -157,7 +165,7 @@ func (c *card) commandLine() string { return path.Join(c.bootDir, CommandLine) }
 // cmdline.txt makes the kernel start this program, that is an error: a restart
 // would lead here again.
 func (c *card) commit() error {
-	text, err := c.boot.fsys.ReadFile(CommandLine)
+	text, err := c.boot.readFile(CommandLine)
 	if err != nil {
 		return err
 	}
@@ -171,7 +179,7 @@ func (c *card) commit() error {
 	if err := c.boot.overwriteLine(CommandLine, line); err != nil {
 		return err
 	}
-	if text, err = c.boot.fsys.ReadFile(CommandLine); err == nil && asksForBranding(string(text)) {
+	if text, err = c.boot.readFile(CommandLine); err == nil && asksForBranding(string(text)) {
 		err = fmt.Errorf("%s still has init=%s after it was written", CommandLine, node.ReconfigPath)
 	}
 	return err
@@ -214,7 +222,7 @@ of the line in %s, with p1 to p252, cbridge or cnat for ROLE:
 // takeOut takes what starts the branding out of the command line, also one that
 // [edit.ParseCommandLine] does not take.
 func (c *card) takeOut() error {
-	text, err := c.boot.fsys.ReadFile(CommandLine)
+	text, err := c.boot.readFile(CommandLine)
 	if err != nil {
 		return err
 	}

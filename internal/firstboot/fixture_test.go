@@ -341,7 +341,7 @@ func (p *pi) ask(t testing.TB, argument string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := boot.fsys.ReadFile(CommandLine)
+	text, err := boot.readFile(CommandLine)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,9 +14,11 @@ import (
 // when its method returns, and was made there in such an order that a power cut
 // leaves the old state or the new one. Files are in its root directory.
 type partition struct {
-	dev  device
+	dev  draft
 	size int64
-	fsys *fat.FS // as it is on the device; only read
+	// known is the file system as it is on the device, nil after a change that
+	// failed. To open it takes time: all of the tables is read.
+	known *fat.FS
 }
 
 // temporary is the file that is to replace another. In capitals its name needs
@@ -24,21 +26,36 @@ type partition struct {
 const temporary = "CLUSTERC.NEW"
 
 func openPartition(dev device, size int64) (*partition, error) {
-	fsys, err := fat.Open(dev, size)
+	p := &partition{dev: draft{dev, map[int64][]byte{}}, size: size}
+	_, err := p.files()
+	return p, err
+}
+
+// files returns the file system, only to be read.
+func (p *partition) files() (fsys *fat.FS, err error) {
+	if p.known == nil {
+		clear(p.dev.sectors)
+		p.known, err = fat.Open(p.dev, p.size)
+	}
+	return p.known, err
+}
+
+func (p *partition) readFile(name string) ([]byte, error) {
+	fsys, err := p.files()
 	if err != nil {
 		return nil, err
 	}
-	return &partition{dev, size, fsys}, nil
+	return fsys.ReadFile(name)
 }
 
 // change makes an edit of the file system on the device, in the order that
 // order gives to the sectors.
 func (p *partition) change(edit func(*fat.FS) error, order func(layout, []sector) [][]sector) error {
-	d := draft{p.dev, map[int64][]byte{}}
-	fsys, err := fat.Open(d, p.size)
+	fsys, err := p.files()
 	if err != nil {
 		return err
 	}
+	p.known = nil
 	where, err := layoutOf(p.dev, fsys)
 	if err != nil {
 		return err
@@ -46,7 +63,7 @@ func (p *partition) change(edit func(*fat.FS) error, order func(layout, []sector
 	if err := errors.Join(edit(fsys), fsys.Close()); err != nil {
 		return err
 	}
-	changed, err := d.changes()
+	changed, err := p.dev.changes()
 	if err != nil {
 		return err
 	}
@@ -55,7 +72,9 @@ func (p *partition) change(edit func(*fat.FS) error, order func(layout, []sector
 			return err
 		}
 	}
-	return p.reload()
+	clear(p.dev.sectors)
+	p.known = fsys
+	return nil
 }
 
 func (p *partition) write(group []sector) error {
@@ -63,7 +82,7 @@ func (p *partition) write(group []sector) error {
 		return nil
 	}
 	for _, s := range group {
-		if _, err := p.dev.WriteAt(s.new, s.offset); err != nil {
+		if _, err := p.dev.device.WriteAt(s.new, s.offset); err != nil {
 			return err
 		}
 	}
@@ -87,20 +106,12 @@ func (p *partition) check(group []sector) error {
 	return nil
 }
 
-func (p *partition) reload() error {
-	fsys, err := fat.Open(p.dev, p.size)
-	if err == nil {
-		p.fsys = fsys
-	}
-	return err
-}
-
 // writeFile creates a file, or replaces one.
 func (p *partition) writeFile(name string, data []byte) error {
 	if strings.Contains(name, "/") {
 		return &fs.PathError{Op: "write", Path: name, Err: errors.ErrUnsupported}
 	}
-	old, err := p.fsys.ReadFile(name)
+	old, err := p.readFile(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return p.create(name, data)
@@ -124,7 +135,11 @@ func (p *partition) create(name string, data []byte) error {
 
 // remove removes a file.
 func (p *partition) remove(name string) error {
-	if _, err := p.fsys.Lstat(name); err != nil {
+	fsys, err := p.files()
+	if err != nil {
+		return err
+	}
+	if _, err := fsys.Lstat(name); err != nil {
 		return err
 	}
 	return p.change(func(f *fat.FS) error { return f.Remove(name) }, layout.removing)
@@ -134,14 +149,18 @@ func (p *partition) remove(name string) error {
 // by filling it up with blanks. Where a sector cannot hold it, or the line is
 // longer than the old one, the file is replaced.
 func (p *partition) overwriteLine(name, line string) error {
-	old, err := p.fsys.ReadFile(name)
+	fsys, err := p.files()
+	if err != nil {
+		return err
+	}
+	old, err := fsys.ReadFile(name)
 	if err != nil {
 		return err
 	}
 	if len(old) > sectorSize || len(line) > len(old) {
 		return p.writeFile(name, []byte(line))
 	}
-	where, err := p.fsys.Extents(name)
+	where, err := fsys.Extents(name)
 	if err != nil {
 		return err
 	}
@@ -156,5 +175,5 @@ func (p *partition) overwriteLine(name, line string) error {
 	if err := p.write([]sector{{offset: where[0].Offset, new: data}}); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	return p.reload()
+	return nil
 }

@@ -282,7 +282,7 @@ func TestPID1GivesUp(t *testing.T) {
 			}
 			boot, err := openPartition(discard{o.Boot}, int64(len(o.Boot)))
 			must(err)
-			text, err := boot.fsys.ReadFile(CommandLine)
+			text, err := boot.readFile(CommandLine)
 			must(err)
 			if tt.name != "boot partition" && asksForBranding(string(text)) {
 				t.Errorf("%s is %q", CommandLine, text)

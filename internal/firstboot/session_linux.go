@@ -161,7 +161,7 @@ func (s *session) findCard(tree root) {
 		if s.openBoot(tree, "boot/firmware", source) != nil {
 			continue
 		}
-		if text, err := s.card.boot.fsys.ReadFile(CommandLine); err == nil && asksForBranding(string(text)) {
+		if text, err := s.card.boot.readFile(CommandLine); err == nil && asksForBranding(string(text)) {
 			return
 		}
 		closeDevice(s.device)
