@@ -19,7 +19,10 @@ import (
 
 // blockDevices are the disks and partitions that the kernel knows, in sysfs and
 // in devtmpfs. No udev has made links to them yet.
-type blockDevices struct{ sys, dev string }
+type blockDevices struct {
+	sys, dev string
+	root     string // the numbers of the partition with /, as in "179:2"
+}
 
 // A blockDevice is read anew after each flush: a card that is worn out may take
 // what is written and forget it, which Linux would not notice.
@@ -63,39 +66,58 @@ func (b blockDevices) find(source string) (string, error) {
 	return path, err
 }
 
-// search returns the first partition of which is holds.
+// search returns the first partition of which is holds. Those beside the root come
+// first: a copy of the card, in a reader, has the same names.
 func (b blockDevices) search(source string, is func(name string) bool) (string, error) {
-	entries, err := os.ReadDir(b.sys)
-	if err != nil {
-		return "", err
-	}
-	for _, e := range entries {
-		if _, err := os.Stat(filepath.Join(b.sys, e.Name(), "partition")); err == nil && is(e.Name()) {
-			return b.node(e.Name()), nil
+	for _, disk := range []string{b.rootDisk(), ""} {
+		for _, name := range b.partitions(disk) {
+			if is(name) {
+				return b.node(name), nil
+			}
 		}
 	}
 	return "", fmt.Errorf("no partition with %s: %w", source, fs.ErrNotExist)
 }
 
-// beside returns the paths of the other partitions of the disk that has the
-// partition with these numbers.
-func (b blockDevices) beside(major, minor uint32) []string {
-	disks := map[string][]string{}
-	disk := ""
-	entries, _ := os.ReadDir(b.sys)
-	for _, e := range entries {
-		where, err := filepath.EvalSymlinks(filepath.Join(b.sys, e.Name()))
-		if err != nil {
-			continue
-		}
-		dir := filepath.Dir(where)
-		if number, err := os.ReadFile(filepath.Join(where, "dev")); err == nil && string(number) == fmt.Sprintf("%d:%d\n", major, minor) {
-			disk = dir
-		} else if _, err := os.Stat(filepath.Join(where, "partition")); err == nil {
-			disks[dir] = append(disks[dir], b.node(e.Name()))
+// beside returns the paths of the other partitions of the disk with the root.
+func (b blockDevices) beside() []string {
+	var paths []string
+	for _, name := range b.partitions(b.rootDisk()) {
+		if number, err := os.ReadFile(b.class(name, "dev")); err == nil && strings.TrimSpace(string(number)) != b.root {
+			paths = append(paths, b.node(name))
 		}
 	}
-	return disks[disk]
+	return paths
+}
+
+// rootDisk returns the name of the disk with the root. It is that of no disk, and
+// not empty, for a root that is on no partition.
+func (b blockDevices) rootDisk() string { return diskOf(filepath.Join(b.sys, "dev/block", b.root)) }
+
+// diskOf returns the name of the disk with the partition that a link of sysfs
+// leads to: sysfs has a partition inside its disk.
+func diskOf(link string) string {
+	where, _ := os.Readlink(link)
+	return filepath.Base(filepath.Dir(where))
+}
+
+// partitions returns the names of the partitions of a disk, or of all.
+func (b blockDevices) partitions(disk string) []string {
+	var names []string
+	entries, _ := os.ReadDir(b.class(disk)) // what is not there has none
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), disk) {
+			continue
+		}
+		if _, err := os.Stat(b.class(e.Name(), "partition")); err == nil {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+func (b blockDevices) class(names ...string) string {
+	return filepath.Join(b.sys, "class/block", filepath.Join(names...))
 }
 
 // node is the device's file: sysfs has "!" for "/" (cciss!c0d0p1).
@@ -106,7 +128,7 @@ func (b blockDevices) node(name string) string {
 // hasPARTUUID asks the kernel (from Linux 6.11 on it says so in uevent), else the
 // disk's partition table.
 func (b blockDevices) hasPARTUUID(name, value string) bool {
-	uevent, _ := os.ReadFile(filepath.Join(b.sys, name, "uevent"))
+	uevent, _ := os.ReadFile(b.class(name, "uevent"))
 	for line := range strings.Lines(string(uevent)) {
 		if id, ok := strings.CutPrefix(strings.TrimSpace(line), "PARTUUID="); ok {
 			return strings.EqualFold(id, value)
@@ -117,7 +139,7 @@ func (b blockDevices) hasPARTUUID(name, value string) bool {
 }
 
 func (b blockDevices) partUUID(name string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(b.sys, name, "partition"))
+	text, err := os.ReadFile(b.class(name, "partition"))
 	if err != nil {
 		return "", err
 	}
@@ -125,11 +147,7 @@ func (b blockDevices) partUUID(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	where, err := filepath.EvalSymlinks(filepath.Join(b.sys, name))
-	if err != nil {
-		return "", err
-	}
-	disk, err := os.Open(b.node(filepath.Base(filepath.Dir(where)))) // sysfs has a partition inside its disk
+	disk, err := os.Open(b.node(diskOf(b.class(name))))
 	if err != nil {
 		return "", err
 	}

@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// sysfs lays out two disks as the kernel shows them: mmcblk0 of which the
-// kernel tells no PARTUUID, and sda of which it does.
+// sysfs lays out three disks as the kernel shows them: mmcblk0 of which the
+// kernel tells no PARTUUID, sda of which it does, and the copy sdb of mmcblk0.
 func sysfs(t *testing.T) blockDevices {
 	t.Helper()
 	dir := t.TempDir()
-	b := blockDevices{filepath.Join(dir, "class"), filepath.Join(dir, "dev")}
+	b := blockDevices{sys: dir, dev: filepath.Join(dir, "dev")}
 	file := func(name string, data []byte) {
 		must(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
 		must(os.WriteFile(filepath.Join(dir, name), data, 0o644))
@@ -29,6 +29,7 @@ func sysfs(t *testing.T) blockDevices {
 	copy(disk[510:], "\x55\xaa")
 	file("dev/mmcblk0", disk)
 	file("dev/sda", disk)
+	file("dev/sdb", disk)
 	boot := make([]byte, 512)
 	copy(boot[82:], "FAT32   ")
 	binary.LittleEndian.PutUint32(boot[67:], 0xc0ffee07)
@@ -36,9 +37,11 @@ func sysfs(t *testing.T) blockDevices {
 	file("dev/mmcblk0p1", boot)
 	file("dev/mmcblk0p2", make([]byte, 512))
 	file("dev/sda1", boot[:100])
+	file("dev/sdb1", boot)
 	file("devices/mmc/mmcblk0/uevent", []byte("DEVNAME=mmcblk0\n"))
 	file("devices/mmc/mmcblk0/dev", []byte("179:0\n"))
 	file("devices/mmc/mmcblk0/mmcblk0p1/partition", []byte("1\n"))
+	file("devices/mmc/mmcblk0/mmcblk0p1/dev", []byte("179:1\n"))
 	file("devices/mmc/mmcblk0/mmcblk0p2/dev", []byte("179:2\n"))
 	file("devices/usb/sda/sda1/dev", []byte("8:1\n"))
 	file("devices/mmc/mmcblk0/mmcblk0p1/uevent", []byte("DEVNAME=mmcblk0p1\nPARTN=1\n"))
@@ -46,12 +49,21 @@ func sysfs(t *testing.T) blockDevices {
 	file("devices/mmc/mmcblk0/mmcblk0p2/uevent", []byte("DEVNAME=mmcblk0p2\nPARTN=2\n"))
 	file("devices/usb/sda/sda1/partition", []byte("1\n"))
 	file("devices/usb/sda/sda1/uevent", []byte("PARTN=1\nPARTUUID=11112222-01\n"))
-	must(os.Mkdir(b.sys, 0o755))
+	file("devices/usb/sdb/sdb1/partition", []byte("1\n"))
+	file("devices/usb/sdb/sdb1/dev", []byte("8:17\n"))
+	file("devices/usb/sdb/sdb1/uevent", []byte("PARTN=1\n"))
+	file("devices/usb/sdb/sdb2/partition", []byte("2\n"))
+	file("devices/usb/sdb/sdb2/dev", []byte("8:18\n"))
+	must(os.MkdirAll(filepath.Join(dir, "class/block"), 0o755))
+	must(os.MkdirAll(filepath.Join(dir, "dev/block"), 0o755))
 	for name, where := range map[string]string{
 		"mmcblk0": "mmc/mmcblk0", "mmcblk0p1": "mmc/mmcblk0/mmcblk0p1", "mmcblk0p2": "mmc/mmcblk0/mmcblk0p2",
-		"sda": "usb/sda", "sda1": "usb/sda/sda1",
+		"sda": "usb/sda", "sda1": "usb/sda/sda1", "sdb": "usb/sdb", "sdb1": "usb/sdb/sdb1", "sdb2": "usb/sdb/sdb2",
 	} {
-		must(os.Symlink("../devices/"+where, filepath.Join(b.sys, name)))
+		must(os.Symlink("../../devices/"+where, filepath.Join(dir, "class/block", name)))
+		if number, err := os.ReadFile(filepath.Join(dir, "devices", where, "dev")); err == nil {
+			must(os.Symlink("../../devices/"+where, filepath.Join(dir, "dev/block", strings.TrimSpace(string(number)))))
+		}
 	}
 	return b
 }
@@ -81,6 +93,14 @@ func TestFindDevice(t *testing.T) {
 			t.Errorf("find(%q) = %q, %v; want %q", tt.source, got, err, tt.want)
 		}
 	}
+	for root, want := range map[string]string{"179:2": "mmcblk0p1", "8:18": "sdb1", "8:1": "mmcblk0p1", "0:23": "mmcblk0p1"} {
+		b.root = root
+		for _, source := range []string{"PARTUUID=5a3d1c0e-01", "UUID=C0FF-EE07", "LABEL=BOOTFS"} {
+			if got, err := b.find(source); err != nil || got != filepath.Join(b.dev, want) {
+				t.Errorf("find(%q) beside the root %s = %q, %v; want %s", source, root, got, err, want)
+			}
+		}
+	}
 	if _, err := b.find("nfs:/x"); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("find(nfs:/x): %v; want an error that waiting does not cure", err)
 	}
@@ -89,16 +109,19 @@ func TestFindDevice(t *testing.T) {
 func TestBesideRoot(t *testing.T) {
 	b := sysfs(t)
 	for _, tt := range []struct {
-		major, minor uint32
-		want         []string
+		root string
+		want []string
 	}{
-		{179, 2, []string{filepath.Join(b.dev, "mmcblk0p1")}}, // and not sda1, on another disk
-		{8, 1, nil},
-		{179, 0, nil}, // no partition
-		{0, 23, nil},  // no disk
+		{"179:2", []string{filepath.Join(b.dev, "mmcblk0p1")}}, // and not sda1, on another disk
+		{"8:1", nil},
+		{"8:18", []string{filepath.Join(b.dev, "sdb1")}},
+		{"179:0", nil}, // no partition
+		{"0:23", nil},  // no disk
+		{"", nil},
 	} {
-		if got := b.beside(tt.major, tt.minor); !slices.Equal(got, tt.want) {
-			t.Errorf("beside(%d, %d) = %q, want %q", tt.major, tt.minor, got, tt.want)
+		b.root = tt.root
+		if got := b.beside(); !slices.Equal(got, tt.want) {
+			t.Errorf("beside the root %s: %q, want %q", tt.root, got, tt.want)
 		}
 	}
 }

@@ -70,9 +70,7 @@ func (linux) setWritable(writable bool) error {
 func (linux) openRoot() (root, error) { return rootfs.OpenDir("/") }
 
 func (linux) openDevice(source string) (device, int64, error) {
-	path, err := await(deviceTimeout, func() (string, error) {
-		return blockDevices{"/sys/class/block", "/dev"}.find(source)
-	})
+	path, err := await(deviceTimeout, func() (string, error) { return devices().find(source) })
 	if err != nil {
 		return nil, 0, err
 	}
@@ -89,12 +87,15 @@ func (linux) openDevice(source string) (device, int64, error) {
 	return blockDevice{f}, size, nil
 }
 
-func (linux) besideRoot() []string {
+func (linux) besideRoot() []string { return devices().beside() }
+
+func devices() blockDevices {
+	b := blockDevices{sys: "/sys", dev: "/dev"}
 	var root unix.Stat_t
-	if err := unix.Stat("/", &root); err != nil {
-		return nil
+	if err := unix.Stat("/", &root); err == nil {
+		b.root = fmt.Sprintf("%d:%d", unix.Major(root.Dev), unix.Minor(root.Dev))
 	}
-	return blockDevices{"/sys/class/block", "/dev"}.beside(unix.Major(root.Dev), unix.Minor(root.Dev))
+	return b
 }
 
 // sync flushes the root. Unlike sync(2) it says what went wrong.
