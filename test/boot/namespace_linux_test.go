@@ -94,11 +94,7 @@ func mounted(card string, do func(root string, boot *os.File) error) error {
 	return errors.Join(unix.Mount("", root, "", unix.MS_PRIVATE, ""), do(root, boot), unmount(root))
 }
 
-// unmount waits for children that have been forked and are not yet the programs
-// that they will be: until then they have all files of this process open.
 func unmount(dir string) error {
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
 	if err := unix.Unmount(dir, 0); err != nil {
 		return fmt.Errorf("unmount %s: %w", dir, err)
 	}
@@ -145,7 +141,15 @@ type state map[string]string
 // the boot partition as mtools does.
 func stateOf(card string) (state, error) {
 	files := state{}
-	if err := mounted(card, func(root string, _ *os.File) error { return files.read("/", root) }); err != nil {
+	err := mounted(card, func(root string, _ *os.File) error {
+		// A child that another goroutine forks has all open files of this process,
+		// and closes them only when it is the program that it is to be: when the fork
+		// is long over. That would keep the mount busy.
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+		return files.read("/", root)
+	})
+	if err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "clusterctrl-boot-")
