@@ -231,10 +231,14 @@ func (g geometry) checkClusters() error {
 
 // tableSize is the size of the part of a FAT that is in use, in whole sectors.
 func (g geometry) tableSize() int64 {
-	width := int64(2)
-	if g.fat32 {
-		width = 4
-	}
 	ss := int64(g.sectorSize)
-	return ((int64(g.clusters)+firstCluster)*width + ss - 1) / ss * ss
+	return ((int64(g.clusters)+firstCluster)*int64(g.width()) + ss - 1) / ss * ss
+}
+
+// width is the size of an entry of a FAT.
+func (g geometry) width() int {
+	if g.fat32 {
+		return 4
+	}
+	return 2
 }
