@@ -52,20 +52,36 @@ func (d DisableUnit) Apply(tree rootfs.Tree) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errMasked) {
 		return err
 	}
-	names := slices.Sorted(maps.Keys(links))
-	for _, kind := range []string{"wants", "requires", "upholds"} {
-		linked, err := fs.Glob(tree, path.Join(systemUnits, "*."+kind, d.Unit))
-		if err != nil {
-			return err
-		}
-		names = append(names, linked...)
+	linked, err := linksTo(tree, d.Unit)
+	if err != nil {
+		return err
 	}
+	names := append(slices.Sorted(maps.Keys(links)), linked...)
 	for _, name := range names {
 		if err := (Remove{name}).Apply(tree); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// linksTo returns the names of the links by which other units start one.
+func linksTo(tree rootfs.Tree, unit string) ([]string, error) {
+	entries, err := fs.ReadDir(tree, systemUnits)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if !slices.Contains([]string{".wants", ".requires", ".upholds"}, path.Ext(e.Name())) {
+			continue
+		}
+		name := path.Join(systemUnits, e.Name(), unit)
+		if _, err := tree.Lstat(name); err == nil {
+			names = append(names, name)
+		}
+	}
+	return names, nil
 }
 
 // MaskUnit makes systemd unable to start a unit, whoever asks for it.

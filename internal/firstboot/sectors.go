@@ -99,25 +99,23 @@ func (l layout) isRoot(s sector) bool {
 }
 
 // adding puts the changes that make a new file in order, in groups of which
-// each has to be safe before the next begins: what is in no directory yet, then
-// the tables, then the root directory. Where that grows, its chain leads to the
-// new cluster only when the cluster has been taken.
+// each has to be safe before the next begins: what no directory leads to yet, then
+// the root directory. Where that grows, its chain leads to the new cluster only when
+// the cluster has been taken.
 func (l layout) adding(changed []sector) [][]sector {
-	var content, tables, links []sector
+	var hidden, links []sector
 	var groups [][]sector
 	for _, s := range changed {
 		switch {
 		case l.isRoot(s):
 			groups = append(groups, []sector{s}) // a long name before the entry that it is for
-		case !l.isTable(s):
-			content = append(content, s)
-		case s.relinks():
+		case l.isTable(s) && s.relinks():
 			links = append(links, s)
 		default:
-			tables = append(tables, s)
+			hidden = append(hidden, s)
 		}
 	}
-	return slices.Concat([][]sector{content, tables, links}, groups)
+	return slices.Concat([][]sector{hidden, links}, groups)
 }
 
 // removing puts in order the changes that remove a file, or put one in the
