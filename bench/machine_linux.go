@@ -24,6 +24,11 @@ type machine struct {
 	modules []string
 	files   map[string]string // further files and where they come from
 	disks   []string          // what is written to them goes nowhere
+
+	// countsInstructions makes the clock of the machine one of the instructions that
+	// it has executed, 2 ns each, which is about what a Pi Zero takes, and of the time
+	// that it waits. Else its time is mostly what QEMU takes to translate them.
+	countsInstructions bool
 }
 
 // gadgetModules are what a USB device controller of the machine's own needs, and
@@ -45,6 +50,9 @@ func (m machine) run(ctx context.Context) (_ []string, err error) {
 	config := lab.Config{Model: m.model, Dir: dir, Software: software, Transcript: &console}
 	for _, disk := range m.disks {
 		config.QEMU = append(config.QEMU, "-drive", "if=virtio,format=raw,snapshot=on,file="+disk)
+	}
+	if m.countsInstructions {
+		config.QEMU = append(config.QEMU, "-icount", "shift=1")
 	}
 	virtual, err := lab.New(ctx, config)
 	if err != nil {

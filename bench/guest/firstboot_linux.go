@@ -1,11 +1,14 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,8 +25,7 @@ const (
 	boot     = "boot/firmware"
 	// The kernel's accounting has a record of each process that ended. It does
 	// without on a file system that has no size.
-	accounts   = "/tmp/accounts"
-	recordSize = 64
+	accounts = "/tmp/accounts"
 )
 
 // branders are the ways to make a card that of a node. What they run is on it.
@@ -70,7 +72,7 @@ func firstBoots(rounds int) error {
 }
 
 // firstBoot runs a first boot on a disk.
-func firstBoot(disk string, args []string) (took time.Duration, processes int64, err error) {
+func firstBoot(disk string, args []string) (took time.Duration, processes int, err error) {
 	if err := mountCard(disk, unix.MS_RDONLY); err != nil {
 		return 0, 0, err
 	}
@@ -129,21 +131,31 @@ func unmountCard() error {
 	return errors.Join(unix.Unmount(filepath.Join(root, "dev"), 0), unix.Unmount(root, 0))
 }
 
-// asPID1 starts a program and waits for its end. It counts the processes that this
-// one started.
-func asPID1(args []string) (took time.Duration, processes int64, err error) {
+// asPID1 starts a program and waits until it has nothing open any more: the kernel
+// goes on for a while to take its namespace down. It counts the processes that the
+// program started.
+func asPID1(args []string) (took time.Duration, processes int, err error) {
 	if err := os.WriteFile(accounts, nil, 0o600); err != nil {
 		return 0, 0, err
 	}
 	if err := unix.Acct(accounts); err != nil {
 		return 0, 0, fmt.Errorf("acct: %w", err)
 	}
+	ours, its, err := os.Pipe()
+	if err != nil {
+		return 0, 0, err
+	}
+	defer ours.Close()
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Dir = "/"
+	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", its, its
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
 	begin := time.Now()
-	output, err := cmd.CombinedOutput()
+	if err := errors.Join(cmd.Start(), its.Close()); err != nil {
+		return 0, 0, err
+	}
+	output, err := io.ReadAll(ours)
 	took = time.Since(begin)
+	err = errors.Join(err, cmd.Wait())
 	if _, _, errno := unix.Syscall(unix.SYS_ACCT, 0, 0, 0); errno != 0 {
 		return 0, 0, fmt.Errorf("acct: %w", errno)
 	}
@@ -154,11 +166,30 @@ func asPID1(args []string) (took time.Duration, processes int64, err error) {
 	if err != nil {
 		return 0, 0, fmt.Errorf("%w\n%s", err, output)
 	}
-	info, err := os.Stat(accounts)
+	processes, err = countChildren(cmd.Process.Pid)
+	return took, processes, err
+}
+
+// countChildren counts the accounts of the processes that one started, and those
+// that these did. The kernel's own threads have accounts too.
+func countChildren(pid int) (n int, err error) {
+	data, err := os.ReadFile(accounts)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	return took, info.Size()/recordSize - 1, nil
+	const size, child, parent = 64, 16, 20 // of a record and where it has numbers: acct(5), version 3
+	parents := map[uint32]uint32{}
+	for record := range slices.Chunk(data, size) {
+		parents[binary.NativeEndian.Uint32(record[child:])] = binary.NativeEndian.Uint32(record[parent:])
+	}
+	for p := range parents {
+		for p != 0 && p != uint32(pid) {
+			if p = parents[p]; p == uint32(pid) {
+				n++
+			}
+		}
+	}
+	return n, nil
 }
 
 // verify has clusterctrl say whether the card is what it is to be.
