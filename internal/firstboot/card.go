@@ -116,7 +116,8 @@ const (
 	maxAttempts  = 10
 )
 
-// count notes that an attempt begins.
+// count notes that an attempt begins. That is on the card with the next flush: of a
+// file that was cut short, no attempt is read.
 func (c *card) count() error {
 	text, err := fs.ReadFile(c, attemptsFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -126,7 +127,8 @@ func (c *card) count() error {
 	if n >= maxAttempts {
 		return fmt.Errorf("begun %d times and never finished: want at most %d", n, maxAttempts)
 	}
-	return edit.WriteFile{Name: attemptsFile, Data: strconv.Itoa(n+1) + "\n"}.Apply(c)
+	write := edit.WriteFile{Name: attemptsFile, Data: strconv.Itoa(n+1) + "\n"}
+	return c.Batch(func() error { return write.Apply(c) }, func() error { return nil })
 }
 
 // prepare does all that makes the Pi the member with the role but for the last

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 
 	"clusterctrl/internal/node"
@@ -39,6 +40,9 @@ func Main(args []string) error {
 	// Go ends at signals that Linux keeps from a PID 1 that does not ask for them,
 	// and with PID 1 ends the kernel.
 	signal.Notify(make(chan os.Signal, 1))
+	// The restart comes before memory is short: no time is worth spending on it.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(100 << 20)
 	return run(linux{}, args)
 }
 
