@@ -49,7 +49,7 @@ const buildExample = `  # a controller and four nodes, into the folder out
   # check the download first, and see what would be changed in it
   clusterctrl build base.img.xz --sha256 4e2b... --dry-run
 
-  # ten nodes that log "anna" in by key, with the network card that Windows has a driver for
+  # ten nodes that log "anna" in by key, with the network card that Windows 11 has a driver for
   clusterctrl build base.img.xz --nodes 10 --user anna --password-file secret.txt \
       --ssh --authorized-keys ~/.ssh/id_ed25519.pub --gadget ncm -o out`
 

@@ -31,16 +31,16 @@ one of the images is a controller's. It runs until "clusterctrl lab down" or
 Ctrl-C; use another terminal meanwhile. The images are not changed: machines write
 to copies, which are thrown away.
 
-An image comes with its first boot: a machine restarts once or twice before it is
-what it is to be, and on a computer that has to emulate everything that takes
-minutes.
+An image comes with its first boot: a machine restarts twice before it is what it is
+to be, once if it was built with --branded, and on a computer that has to emulate
+everything that takes minutes.
 
 The machines need a Linux for arm64 with drivers for QEMU and for virtual USB, both
 ends: that of Raspberry Pi OS lacks them, Debian's has them. Where the images hold
 no such kernel, give the directory of one that was unpacked:
 
   dpkg-deb -x linux-image-6.1.0-40-arm64_6.1.153-1_arm64.deb kernel
-  clusterctrl lab up --kernel kernel out/*.img`
+  clusterctrl lab up --kernel kernel out/*-CNAT.img out/*-p*.img`
 
 const labUpExample = `  clusterctrl lab up --kernel kernel out/*-CNAT.img out/*-p[1-4].img
 
@@ -291,10 +291,11 @@ func completeMachine(do string) cobra.CompletionFunc {
 }
 
 const labConsoleHelp = `Console opens the serial console of a machine, as it is seen without any cable: from
-its kernel's first words on. It shows the end of what there was already. Of who
-types at the same time elsewhere, that shows here too.
+its kernel's first words on, the end of which it shows first. Several may look at one
+machine, and each sees what the others type.
 
-At the start of a line, ~. ends the connection, ~~ sends a ~, and ~? helps.`
+At the start of a line, ~. ends the connection, ~~ sends a ~, and ~? helps: ~~. ends
+a "clusterctrl console" that runs in the machine.`
 
 func labConsoleCommand() *cobra.Command {
 	return &cobra.Command{

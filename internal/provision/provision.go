@@ -319,7 +319,7 @@ func notes(tree rootfs.Tree) []string {
 	var notes []string
 	for _, missing := range []struct{ name, text string }{
 		{"usr/sbin/rpc.mountd", "no NFS server in the image: to boot nodes without cards, run \"sudo apt install nfs-kernel-server\" on the controller"},
-		{"usr/bin/minicom", "no minicom in the image: for the nodes' consoles, run \"sudo apt install minicom\" on the controller"},
+		{"usr/bin/minicom", "no minicom in the image: use \"clusterctrl console\", or run \"sudo apt install minicom\" on the controller"},
 	} {
 		if _, err := tree.Stat(missing.name); err != nil {
 			notes = append(notes, missing.text)
