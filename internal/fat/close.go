@@ -22,6 +22,7 @@ func (fsys *FS) Close() error {
 	}
 	clear(fsys.pending)
 	clear(fsys.table.changed)
+	fsys.table.taken = 0
 	return nil
 }
 
@@ -55,7 +56,9 @@ func (fsys *FS) closeTable() error {
 	if fsys.summary == nil {
 		return nil
 	}
-	fsys.summary.Free, fsys.summary.Next = t.free, t.last
+	if err := fsys.summary.update(t); err != nil {
+		return err
+	}
 	return fsys.summary.write(fsys.dev, t.geometry)
 }
 

@@ -31,9 +31,61 @@ func TestSummary(t *testing.T) {
 	image := formats[11].make(t)
 	fsys := edit(t, image, func(fsys *FS) error { return fsys.WriteFile("a", make([]byte, 1000), 0o755) })
 	first := fsys.root.find("a").cluster(fsys.table.geometry)
-	if got, want := fsys.summary.Next, first+1; got != want || int(fsys.summary.Free) != fsys.Info().FreeClusters {
+	if got, want := fsys.summary.Next, first+1; got != want || int(fsys.summary.Free) != describe(t, fsys).FreeClusters {
 		t.Errorf("allocated last: got cluster %d, want %d", got, want)
 	}
+}
+
+// TestWrongSummary proves that a number of free clusters that cannot be right is
+// put right, and that fsck.fat takes it then.
+func TestWrongSummary(t *testing.T) {
+	for _, free := range []uint32{0, 1<<32 - 1, 2 * few32} {
+		image := formats[11].make(t)
+		fsys := open(t, image)
+		fsys.summary.Free = free
+		if err := fsys.summary.write(fsys.dev, fsys.table.geometry); err != nil {
+			t.Fatal(err)
+		}
+		edit(t, image, func(fsys *FS) error { return fsys.WriteFile("a", make([]byte, 1000), 0o755) })
+		fsck(t, image)
+	}
+}
+
+// A meter counts the bytes that are read from a device.
+type meter struct {
+	Device
+	read int
+}
+
+func (m *meter) ReadAt(p []byte, off int64) (int, error) {
+	m.read += len(p)
+	return m.Device.ReadAt(p, off)
+}
+
+// TestReadsPart proves that a small change on a large and empty file system reads a
+// small part of its table.
+func TestReadsPart(t *testing.T) {
+	f, err := os.OpenFile(format{32, 1, 512, 1 << 20, 2}.make(t), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	device := &meter{Device: f}
+	fsys, err := Open(device, info.Size())
+	if err == nil {
+		err = errors.Join(fsys.WriteFile("a", make([]byte, 1000), 0o755), fsys.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if most := 2 * tableBlock; device.read > most {
+		t.Errorf("%d bytes were read, want at most %d: the table has %d", device.read, most, len(fsys.table.raw))
+	}
+	fsck(t, f.Name())
 }
 
 // TestReservedBits proves that the upper four bits of FAT32's entries survive

@@ -62,14 +62,14 @@ func TestFull(t *testing.T) {
 			fill(t, image, 50)
 			fsys := edit(t, image, func(fsys *FS) error {
 				size := fsys.table.clusterSize
-				room := int(fsys.table.free) * size
+				room := describe(t, fsys).FreeClusters * size
 				tooLarge, almost := make([]byte, room+1), make([]byte, room-size)
 				demandNoSpace(t, "a new file", fsys.WriteFile("a", tooLarge, 0o755))
 				err := fsys.WriteFile("a", almost, 0o755)
 				demandNoSpace(t, "growth", fsys.WriteFile("a", tooLarge, 0o755))
 				return errors.Join(err, fsys.Mkdir("b", 0o755))
 			})
-			if got := fsys.Info().FreeClusters; got != 0 {
+			if got := describe(t, fsys).FreeClusters; got != 0 {
 				t.Errorf("%d clusters are free, want none", got)
 			}
 			edit(t, image, func(fsys *FS) error {

@@ -35,7 +35,7 @@ func (fsys *FS) writeFile(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := fsys.reserve(fsys.table.clustersFor(int64(len(data))) - len(chain)); err != nil {
+	if err := fsys.table.reserve(fsys.table.clustersFor(int64(len(data))) - len(chain)); err != nil {
 		return err
 	}
 	fsys.fill(&e.dirent, chain, data)
@@ -57,7 +57,7 @@ func (fsys *FS) createFile(dir *directory, name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := fsys.reserve(v.growth + fsys.table.clustersFor(int64(len(data)))); err != nil {
+	if err := fsys.table.reserve(v.growth + fsys.table.clustersFor(int64(len(data)))); err != nil {
 		return err
 	}
 	rec := dirent{Attr: attrArchive}
@@ -66,14 +66,6 @@ func (fsys *FS) createFile(dir *directory, name string, data []byte) error {
 	fsys.fill(&e.dirent, nil, data)
 	e.update()
 	fsys.touch(dir)
-	return nil
-}
-
-// reserve says whether n clusters can be allocated.
-func (fsys *FS) reserve(n int) error {
-	if n > int(fsys.table.free) {
-		return fmt.Errorf("%w: want %d clusters of %d bytes, %d are free", ErrNoSpace, n, fsys.table.clusterSize, fsys.table.free)
-	}
 	return nil
 }
 
@@ -125,7 +117,7 @@ func (fsys *FS) mkdir(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := fsys.reserve(v.growth + 1); err != nil {
+	if err := fsys.table.reserve(v.growth + 1); err != nil {
 		return err
 	}
 	rec := dirent{Attr: attrDirectory}
@@ -242,7 +234,7 @@ func (fsys *FS) move(e *entry, dir *directory, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := fsys.reserve(v.growth); err != nil {
+	if err := fsys.table.reserve(v.growth); err != nil {
 		return err
 	}
 	if e.isDir() {

@@ -36,26 +36,29 @@ func (fsys *FS) Extents(name string) ([]Extent, error) {
 }
 
 // FreeExtents yields the ranges of unused clusters, in the order of the device.
-// They hold nothing that anybody will read.
-func (fsys *FS) FreeExtents() iter.Seq[Extent] {
-	return func(yield func(Extent) bool) {
+// They hold nothing that anybody will read. It stops at an error.
+func (fsys *FS) FreeExtents() iter.Seq2[Extent, error] {
+	return func(yield func(Extent, error) bool) {
 		var x Extent
-		for c := range fsys.table.all() {
+		for c, err := range fsys.table.all() {
 			switch {
+			case err != nil:
+				yield(Extent{}, err)
+				return
 			case fsys.table.at(c) == free:
 				if x.Length == 0 {
 					x.Offset = fsys.table.clusterStart(c)
 				}
 				x.Length += int64(fsys.table.clusterSize)
 			case x.Length > 0:
-				if !yield(x) {
+				if !yield(x, nil) {
 					return
 				}
 				x = Extent{}
 			}
 		}
 		if x.Length > 0 {
-			yield(x)
+			yield(x, nil)
 		}
 	}
 }

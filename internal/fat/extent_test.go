@@ -41,13 +41,16 @@ func TestFreeExtents(t *testing.T) {
 			want := mtoolsTree(t, image)
 			fsys := open(t, image)
 			var sum int64
-			for x := range fsys.FreeExtents() {
+			for x, err := range fsys.FreeExtents() {
+				if err != nil {
+					t.Fatal(err)
+				}
 				if _, err := fsys.dev.WriteAt(bytes.Repeat([]byte{0xaa}, int(x.Length)), x.Offset); err != nil {
 					t.Fatal(err)
 				}
 				sum += x.Length
 			}
-			if i := fsys.Info(); sum != int64(i.FreeClusters)*int64(i.ClusterSize) {
+			if i := describe(t, fsys); sum != int64(i.FreeClusters)*int64(i.ClusterSize) {
 				t.Errorf("%d bytes are free, Info says %d clusters of %d", sum, i.FreeClusters, i.ClusterSize)
 			}
 			fsck(t, image)

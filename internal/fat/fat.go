@@ -65,7 +65,7 @@ func Open(dev Device, size int64) (*FS, error) {
 		return nil, err
 	}
 	fsys := &FS{dev: dev, boot: b, pending: map[uint32][]byte{}, now: newStamp(time.Time{})}
-	if fsys.table, err = readTable(dev, g); err != nil {
+	if fsys.table, err = openTable(dev, g); err != nil {
 		return nil, err
 	}
 	if fsys.summary, err = readSummary(dev, g); err != nil {
@@ -124,26 +124,25 @@ func (fsys *FS) load(e *entry) (*directory, error) {
 // check walks the tree and refuses chains that are broken, shorter than their
 // file or shared, and directories that cannot be read.
 func (fsys *FS) check() error {
-	owned := make([]bool, fsys.table.clusters+firstCluster)
-	own := func(chain []uint32) error {
-		for _, c := range chain {
-			if owned[c] {
+	owned := make([]uint64, (fsys.table.clusters+firstCluster+63)/64)
+	own := func(c uint32, n int) error {
+		for end := c + uint32(n); c < end; c++ {
+			if owned[c/64]&(1<<(c%64)) != 0 {
 				return fmt.Errorf("%w: cluster %d is used twice", ErrCorrupt, c)
 			}
-			owned[c] = true
+			owned[c/64] |= 1 << (c % 64)
 		}
 		return nil
 	}
-	if err := own(fsys.root.chain); err != nil {
-		return err
+	for _, c := range fsys.root.chain {
+		if err := own(c, 1); err != nil {
+			return err
+		}
 	}
 	for todo := slices.Clone(fsys.root.entries); len(todo) > 0; {
 		e := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		chain, err := fsys.chain(e)
-		if err == nil {
-			err = own(chain)
-		}
+		err := fsys.walk(e, own)
 		if err == nil && e.isDir() {
 			var d *directory
 			if d, err = fsys.load(e); err == nil {
@@ -157,21 +156,28 @@ func (fsys *FS) check() error {
 	return nil
 }
 
-// chain returns the clusters of a file or directory. There may be more than its
-// size asks for, after a power cut.
+// chain returns the clusters of a file or directory.
 func (fsys *FS) chain(e *entry) ([]uint32, error) {
+	var chain []uint32
+	err := fsys.walk(e, gather(&chain))
+	return chain, err
+}
+
+// walk calls visit with the clusters of a file or directory. There may be more than
+// its size asks for, after a power cut.
+func (fsys *FS) walk(e *entry, visit func(c uint32, n int) error) error {
 	first := e.cluster(fsys.table.geometry)
 	if first == 0 && e.Size == 0 && !e.isDir() {
-		return nil, nil
+		return nil
 	}
-	chain, err := fsys.table.chain(first)
+	n, err := fsys.table.walk(first, visit)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if need := fsys.table.clustersFor(int64(e.Size)); need > len(chain) && !e.isDir() {
-		return nil, fmt.Errorf("%w: %d bytes in %d clusters, want %d", ErrCorrupt, e.Size, len(chain), need)
+	if need := fsys.table.clustersFor(int64(e.Size)); need > n && !e.isDir() {
+		return fmt.Errorf("%w: %d bytes in %d clusters, want %d", ErrCorrupt, e.Size, n, need)
 	}
-	return chain, nil
+	return nil
 }
 
 // lookup returns what is called name.

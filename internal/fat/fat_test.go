@@ -43,7 +43,7 @@ func TestRead(t *testing.T) {
 			}
 			used, clusters := fsck(t, image)
 			want := Info{fmt.Sprintf("FAT%d", f.bits), "BOOTFS", 0xc0ffee07, f.sectorSize, f.sectorSize * f.perCluster, clusters, clusters - used, false}
-			if got := fsys.Info(); got != want {
+			if got := describe(t, fsys); got != want {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		})
@@ -129,7 +129,7 @@ func TestDirty(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !fsys.Info().Dirty {
+			if !describe(t, fsys).Dirty {
 				t.Errorf("%s: the dirty flag is not there", tt.name)
 			}
 			if err := errors.Join(fsys.WriteFile("a", []byte("a"), 0o755), fsys.Close()); err != nil {
@@ -149,7 +149,7 @@ func TestSmallFAT32(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, "dosfstools", "fsck.fat", "-n", image)
-	if i := open(t, image).Info(); i.Type != "FAT32" {
+	if i := describe(t, open(t, image)); i.Type != "FAT32" {
 		t.Errorf("got %s, want FAT32", i.Type)
 	}
 }

@@ -42,6 +42,21 @@ func readSummary(dev io.ReaderAt, g geometry) (*summary, error) {
 	return &s, nil
 }
 
+// update brings the summary up to what has been done to a table since it was opened.
+// The number of free clusters need not be right before: Linux counts them anew, and
+// to do so takes a Pi longer than all else that it does to its boot partition. One
+// that cannot be right is.
+func (s *summary) update(t *table) (err error) {
+	n := int64(s.Free) - int64(t.taken)
+	if s.Free > t.clusters || n < 0 || n > int64(t.clusters) {
+		var counted int
+		counted, err = t.countFree()
+		n = int64(counted)
+	}
+	s.Free, s.Next = uint32(n), t.last
+	return err
+}
+
 func (s *summary) write(dev io.WriterAt, g geometry) error {
 	raw, err := binary.Append(nil, binary.LittleEndian, s)
 	if err != nil {

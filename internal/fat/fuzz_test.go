@@ -115,8 +115,8 @@ var damages = map[string]damage{
 	"chain leads to bad":        {16, at(table16+2*3, "\xf7\xff"), "leads to cluster 268435447"},
 	"chain leads to 1":          {16, at(table16+2*3, "\x01\x00"), "leads to cluster 1,"},
 	"chain leads over the end":  {16, at(table16+2*3, "\xfb\x10"), "leads to cluster 4347,"},
-	"chain loops":               {16, at(table16+2*5, "\x03\x00"), "cluster chain 3 is a loop"},
-	"chain loops at once":       {32, at(table32+4*4, "\x04"), "cluster chain 4 is a loop"},
+	"chain loops":               {16, at(table16+2*5, "\x03\x00"), "cluster 3 is used twice"},
+	"chain loops at once":       {32, at(table32+4*4, "\x04"), "cluster 4 is used twice"},
 	"chain too short":           {16, at(table16+2*4, "\xff\xff"), "1500 bytes in 2 clusters, want 3"},
 	"chain too long":            {16, at(table16+2*5, "\x09\x00") + at(table16+2*9, "\xff\xff"), ""},
 	"chain of nothing too long": {16, at(root16+2*slot+size, "\x00"), ""},
@@ -231,7 +231,7 @@ func checkEdits(t *testing.T, image memory) {
 			t.Errorf("unexpected error: %v", err)
 		}
 	}
-	want, free := tree(t, fsys), fsys.Info().FreeClusters
+	want, free := tree(t, fsys), describe(t, fsys).FreeClusters
 	if err := fsys.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -244,8 +244,8 @@ func checkEdits(t *testing.T, image memory) {
 			t.Errorf("%s is %+v, want %+v", name, after[name], l)
 		}
 	}
-	if len(after) != len(want) || fsys.Info().FreeClusters != free {
-		t.Errorf("%d files and %d clusters free, want %d and %d", len(after), fsys.Info().FreeClusters, len(want), free)
+	if len(after) != len(want) || describe(t, fsys).FreeClusters != free {
+		t.Errorf("%d files and %d clusters free, want %d and %d", len(after), describe(t, fsys).FreeClusters, len(want), free)
 	}
 	for name, l := range before {
 		if after[name] != l {

@@ -214,6 +214,15 @@ func populate(t tester, image string) {
 	run(t, "mtools", "mdel", "-i", image, "::/overlays/some rather long name, number 1*.dtbo", "::/lower.TXT")
 }
 
+func describe(t tester, fsys *FS) Info {
+	t.Helper()
+	i, err := fsys.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
 // fill leaves about n clusters free, by calling the others bad. They are
 // scattered over the end of the device, where FAT32 needs more than 16 bits for
 // their numbers.
@@ -222,10 +231,13 @@ func fill(t tester, image string, n int) {
 	fsys := open(t, image)
 	random := rand.New(rand.NewSource(2))
 	first := fsys.table.clusters - 1000
-	for c := range fsys.table.all() {
+	for c, err := range fsys.table.all() {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if fsys.table.at(c) == free && (c < first || random.Intn(1000) >= n) {
 			fsys.table.set(c, bad)
-			fsys.table.free--
+			fsys.table.taken++
 		}
 	}
 	if err := fsys.Close(); err != nil {

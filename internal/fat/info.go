@@ -16,15 +16,19 @@ type Info struct {
 const noName = "NO NAME"
 
 // Info describes the file system as it is now.
-func (fsys *FS) Info() Info {
+func (fsys *FS) Info() (Info, error) {
 	t := fsys.table
+	free, err := t.countFree()
+	if err != nil {
+		return Info{}, err
+	}
 	i := Info{
 		Type:         "FAT16",
 		Label:        fsys.root.label,
 		SectorSize:   t.sectorSize,
 		ClusterSize:  t.clusterSize,
 		Clusters:     int(t.clusters),
-		FreeClusters: int(t.free),
+		FreeClusters: free,
 		Dirty:        fsys.boot.State&stateDirty != 0 || !t.clean(),
 	}
 	if t.fat32 {
@@ -36,5 +40,5 @@ func (fsys *FS) Info() Info {
 			i.Label = label
 		}
 	}
-	return i
+	return i, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"maps"
+	"math/bits"
 	"slices"
 )
 
@@ -22,51 +23,82 @@ const (
 	mask32     = 0x0fffffff // the upper four bits belong to somebody else
 )
 
-// A table is a file allocation table in memory.
+// A table is a file allocation table. What it says of a cluster is in memory once
+// load has been asked for it: most of it is about free clusters, and a Pi that opens
+// its boot partition has a slow card and a slow core.
 type table struct {
 	geometry
+	dev     io.ReaderAt
 	raw     []byte
+	loaded  []bool       // by block of raw
+	shift   int          // the block that cluster c is in is c >> shift
 	changed map[int]bool // sectors of raw
-	free    uint32       // number of free clusters
+	taken   int          // clusters, less those that were freed, since the table was opened
 	last    uint32       // the cluster that was allocated last
 }
 
-func readTable(dev io.ReaderAt, g geometry) (*table, error) {
-	t := &table{geometry: g, raw: make([]byte, g.tableSize()), changed: map[int]bool{}}
-	if n, err := dev.ReadAt(t.raw, g.fatStart+int64(g.activeFAT)*g.fatSize); n < len(t.raw) {
-		return nil, fmt.Errorf("FAT: %w", err)
-	}
-	t.countFree()
-	return t, nil
+// tableBlock is how much of a table is read at a time, in bytes: a multiple of all
+// sector sizes.
+const tableBlock = 64 << 10
+
+func openTable(dev io.ReaderAt, g geometry) (*table, error) {
+	t := &table{geometry: g, dev: dev, raw: make([]byte, g.tableSize()), changed: map[int]bool{}}
+	t.loaded = make([]bool, (len(t.raw)+tableBlock-1)/tableBlock)
+	t.shift = bits.TrailingZeros(uint(tableBlock / g.width()))
+	return t, t.load(0)
 }
 
-// all yields the number of every cluster.
-func (t *table) all() iter.Seq[uint32] {
-	return func(yield func(uint32) bool) {
+// load reads what the table says of cluster c and its neighbours, if that has not
+// been done.
+func (t *table) load(c uint32) error {
+	i := int(c >> t.shift)
+	if t.loaded[i] {
+		return nil
+	}
+	return t.loadBlock(i)
+}
+
+func (t *table) loadBlock(i int) error {
+	start := i * tableBlock
+	block := t.raw[start:min(start+tableBlock, len(t.raw))]
+	if n, err := t.dev.ReadAt(block, t.fatStart+int64(t.activeFAT)*t.fatSize+int64(start)); n < len(block) {
+		return fmt.Errorf("FAT: %w", err)
+	}
+	t.loaded[i] = true
+	return nil
+}
+
+// all yields the number of every cluster, once it is loaded.
+func (t *table) all() iter.Seq2[uint32, error] {
+	return func(yield func(uint32, error) bool) {
 		for c := uint32(firstCluster); t.valid(c); c++ {
-			if !yield(c) {
+			if err := t.load(c); !yield(c, err) || err != nil {
 				return
 			}
 		}
 	}
 }
 
-// countFree takes sectors that are all zero, as most are, as a whole: a Pi that opens
-// its boot partition has a slow core.
-func (t *table) countFree() {
+// countFree returns the number of free clusters. It takes sectors that are all zero, as
+// most are, as a whole.
+func (t *table) countFree() (n int, err error) {
 	zero := make([]byte, t.sectorSize)
 	perSector := uint32(t.sectorSize / t.width())
 	for c := uint32(firstCluster); t.valid(c); c++ {
+		if err := t.load(c); err != nil {
+			return 0, err
+		}
 		if c%perSector == 0 && t.valid(c+perSector-1) && bytes.Equal(t.raw[int(c)*t.width():][:t.sectorSize], zero) {
-			t.free += perSector
+			n += int(perSector)
 			c += perSector - 1
 		} else if t.at(c) == free {
-			t.free++
+			n++
 		}
 	}
+	return n, nil
 }
 
-// at returns what the table says of cluster c, in FAT32's numbers.
+// at returns what the table says of cluster c, which is loaded, in FAT32's numbers.
 func (t *table) at(c uint32) uint32 {
 	if t.fat32 {
 		return binary.LittleEndian.Uint32(t.raw[4*c:]) & mask32
@@ -93,25 +125,104 @@ func (t *table) set(c, v uint32) {
 // chain returns the clusters of the chain that starts at first.
 func (t *table) chain(first uint32) ([]uint32, error) {
 	var chain []uint32
-	for c := first; len(chain) == 0 || c <= bad; c = t.at(c) {
-		if !t.valid(c) || t.at(c) == free {
-			return nil, fmt.Errorf("%w: cluster chain %d leads to cluster %d, which is not in use", ErrCorrupt, first, c)
-		}
-		if len(chain) == int(t.clusters) {
-			return nil, fmt.Errorf("%w: cluster chain %d is a loop", ErrCorrupt, first)
-		}
-		chain = append(chain, c)
-	}
-	return chain, nil
+	_, err := t.walk(first, gather(&chain))
+	return chain, err
 }
 
-// extend appends n free clusters to a chain; the caller knows that there are so
-// many. Like Linux it looks for them behind the one that was allocated last.
-func (t *table) extend(chain []uint32, n int) []uint32 {
-	for c := t.last; n > 0; {
-		c++
+// gather makes a visit for walk that puts the clusters into chain.
+func gather(chain *[]uint32) func(c uint32, n int) error {
+	return func(c uint32, n int) error {
+		for i := range uint32(n) {
+			*chain = append(*chain, c+i)
+		}
+		return nil
+	}
+}
+
+// walk calls visit with the clusters of the chain that starts at first, n that follow
+// each other from c at a time, and returns how many there are.
+func (t *table) walk(first uint32, visit func(c uint32, n int) error) (total int, err error) {
+	for c := first; total == 0 || c <= bad; {
+		run, next, err := t.run(c)
+		switch total += run; {
+		case err != nil:
+			return total, err
+		case next == free:
+			return total, fmt.Errorf("%w: cluster chain %d leads to cluster %d, which is not in use", ErrCorrupt, first, c+uint32(run))
+		case total > int(t.clusters):
+			return total, fmt.Errorf("%w: cluster chain %d is a loop", ErrCorrupt, first)
+		}
+		if err := visit(c, run); err != nil {
+			return total, err
+		}
+		c = next
+	}
+	return total, nil
+}
+
+// run returns how many clusters of a chain follow each other from c on, and what the
+// last of them leads to: free if that is not in use.
+func (t *table) run(c uint32) (n int, next uint32, err error) {
+	for {
 		if !t.valid(c) {
-			c = firstCluster
+			return n, free, nil
+		}
+		if err := t.load(c); err != nil {
+			return n, free, err
+		}
+		switch next = t.at(c); next {
+		case free:
+			return n, free, nil
+		case c + 1:
+			c, n = next, n+1
+		default:
+			return n + 1, next, nil
+		}
+	}
+}
+
+// reserve says whether n clusters can be allocated. It loads those that will be.
+func (t *table) reserve(n int) error {
+	found := 0
+	for c, err := range t.behindLast() {
+		if err != nil {
+			return err
+		}
+		if found >= n {
+			return nil
+		}
+		if t.at(c) == free {
+			found++
+		}
+	}
+	if found < n {
+		return fmt.Errorf("%w: want %d clusters of %d bytes, %d are free", ErrNoSpace, n, t.clusterSize, found)
+	}
+	return nil
+}
+
+// behindLast yields the number of every cluster, once it is loaded, in the order in
+// which they are to be allocated: as Linux does, from the one behind that which was
+// allocated last.
+func (t *table) behindLast() iter.Seq2[uint32, error] {
+	return func(yield func(uint32, error) bool) {
+		c := t.last
+		for range t.clusters {
+			if c++; !t.valid(c) {
+				c = firstCluster
+			}
+			if err := t.load(c); !yield(c, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// extend appends n free clusters to a chain, which are reserved.
+func (t *table) extend(chain []uint32, n int) []uint32 {
+	for c := range t.behindLast() {
+		if n == 0 {
+			break
 		}
 		if t.at(c) != free {
 			continue
@@ -122,7 +233,7 @@ func (t *table) extend(chain []uint32, n int) []uint32 {
 		t.set(c, endOfChain)
 		chain = append(chain, c)
 		t.last = c
-		t.free--
+		t.taken++
 		n--
 	}
 	return chain
@@ -132,7 +243,7 @@ func (t *table) extend(chain []uint32, n int) []uint32 {
 func (t *table) truncate(chain []uint32, n int) []uint32 {
 	for _, c := range chain[n:] {
 		t.set(c, free)
-		t.free++
+		t.taken--
 	}
 	if n > 0 && n < len(chain) {
 		t.set(chain[n-1], endOfChain)

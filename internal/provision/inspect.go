@@ -68,7 +68,11 @@ func report(disk *os.File, size int64) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	r := Report{Size: size, DiskID: fmt.Sprintf("%08x", image.Table.ID), Boot: image.Boot.Info(), Root: image.Root.Info()}
+	boot, err := image.Boot.Info()
+	if err != nil {
+		return Report{}, fmt.Errorf("boot partition: %w", err)
+	}
+	r := Report{Size: size, DiskID: fmt.Sprintf("%08x", image.Table.ID), Boot: boot, Root: image.Root.Info()}
 	for i, p := range image.Table.Partitions {
 		if p.Size > 0 {
 			r.Partitions = append(r.Partitions, Partition{i + 1, p.Type, p.Start, p.Size, image.Table.PARTUUID(i + 1)})
