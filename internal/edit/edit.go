@@ -35,7 +35,11 @@ type Plan []rootfs.Change
 // NewPlan applies edits in order to a copy of tree in memory and returns what
 // changed. It stops at the first edit that fails.
 func NewPlan(tree rootfs.Tree, edits []Edit) (Plan, error) {
-	overlay := rootfs.NewOverlay(tree)
+	return PlanOver(rootfs.NewOverlay(tree), edits)
+}
+
+// PlanOver is NewPlan of a tree that has been looked at through overlay.
+func PlanOver(overlay *rootfs.Overlay, edits []Edit) (Plan, error) {
 	for _, e := range edits {
 		if err := e.Apply(overlay); err != nil {
 			return nil, fmt.Errorf("%v: %w", e, err)

@@ -44,13 +44,14 @@ const (
 // It is empty if nothing has. The change of [CommandLine] comes last: until it
 // is made, the Pi starts over.
 func Plan(tree rootfs.Tree, role node.Role) (edit.Plan, error) {
-	found, err := rootfs.Identify(tree)
+	overlay := rootfs.NewOverlay(tree)
+	found, err := rootfs.Identify(overlay)
 	if err != nil {
 		return nil, err
 	}
 	edits := recipe.Brand(recipe.System{OS: found}, role)
 	last := len(edits) - 1
-	return edit.NewPlan(tree, slices.Insert(edits, last, edit.Edit(keepCommandLine{found.BootDir})))
+	return edit.PlanOver(overlay, slices.Insert(edits, last, edit.Edit(keepCommandLine{found.BootDir})))
 }
 
 // Brand makes tree the member with the role.

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"clusterctrl/internal/edit"
 	"clusterctrl/internal/rootfs"
@@ -94,7 +95,9 @@ type cloudName struct{ file, name string }
 
 func (c cloudName) String() string { return fmt.Sprintf("set the name %s in %s", c.name, c.file) }
 
-var cloudNameLine = regexp.MustCompile(`(?m)^(hostname|fqdn|manage_etc_hosts|preserve_hostname)[ \t]*:.*$`)
+var cloudNameLine = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^(hostname|fqdn|manage_etc_hosts|preserve_hostname)[ \t]*:.*$`)
+})
 
 func (c cloudName) Apply(tree rootfs.Tree) error {
 	old, err := fs.ReadFile(tree, c.file)
@@ -104,7 +107,7 @@ func (c cloudName) Apply(tree rootfs.Tree) error {
 	if err != nil {
 		return err
 	}
-	text := cloudNameLine.ReplaceAllStringFunc(string(old), func(line string) string {
+	text := cloudNameLine().ReplaceAllStringFunc(string(old), func(line string) string {
 		key, _, _ := strings.Cut(line, ":")
 		switch key = strings.TrimSpace(key); key {
 		case "manage_etc_hosts":

@@ -11,9 +11,11 @@ import (
 // Dir is the Tree in a directory. Its WriteFile leaves, after a power cut, the
 // old file or the new one and never half of one.
 type Dir struct {
-	root *os.Root
-	fsys fs.ReadLinkFS
-	dirs map[string]fs.FileInfo // that were seen on the way to names
+	// Directories that were seen on the way to names, and those of them that are open.
+	// Should another program put a link in the place of one, os.Root still lets no
+	// name lead out of the root.
+	dirs map[string]fs.FileInfo
+	open map[string]*os.Root
 
 	batching bool
 	written  []string // names whose files wait for the end of a batch
@@ -25,29 +27,81 @@ func OpenDir(path string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{root: root, fsys: root.FS().(fs.ReadLinkFS), dirs: map[string]fs.FileInfo{}}, nil
+	return &Dir{dirs: map[string]fs.FileInfo{}, open: map[string]*os.Root{".": root}}, nil
 }
 
 // Close releases the directory.
-func (d *Dir) Close() error { return d.root.Close() }
+func (d *Dir) Close() error {
+	var errs []error
+	for _, dir := range d.open {
+		errs = append(errs, dir.Close())
+	}
+	return errors.Join(errs...)
+}
 
-// raw gives resolve the links as they are, not as os.Root would follow them. It
-// looks at a directory once: should another program put a link in its place, os.Root
-// still lets no name lead out of the root.
+// directory returns a directory, open, whose name leads through no link.
+func (d *Dir) directory(name string) (*os.Root, error) {
+	if dir, ok := d.open[name]; ok {
+		return dir, nil
+	}
+	parent, err := d.directory(path.Dir(name))
+	if err != nil {
+		return nil, err
+	}
+	dir, err := parent.OpenRoot(path.Base(name))
+	if err != nil {
+		return nil, named(err, name)
+	}
+	d.open[name] = dir
+	return dir, nil
+}
+
+// at calls f with the directory that name, which leads through no link, is in, and
+// the last element of name: to open each directory on the way once takes a fraction
+// of the time.
+func at[T any](d *Dir, name string, f func(dir *os.Root, base string) (T, error)) (result T, err error) {
+	dir, err := d.directory(path.Dir(name))
+	if err != nil {
+		return result, err
+	}
+	result, err = f(dir, path.Base(name))
+	return result, named(err, name)
+}
+
+// at is [at] for what has no result.
+func (d *Dir) at(name string, f func(dir *os.Root, base string) error) error {
+	_, err := at(d, name, func(dir *os.Root, base string) (struct{}, error) { return struct{}{}, f(dir, base) })
+	return err
+}
+
+// named gives an error the whole name of what it is about.
+func named(err error, name string) error {
+	if of := new(fs.PathError); errors.As(err, &of) {
+		of.Path = name
+	}
+	return err
+}
+
+// look is Lstat of a name that leads through no link.
+func (d *Dir) look(name string) (fs.FileInfo, error) {
+	info, err := at(d, name, (*os.Root).Lstat)
+	if err == nil && info.IsDir() {
+		d.dirs[name] = info
+	}
+	return info, err
+}
+
+// raw gives resolve the links as they are, not as os.Root would follow them.
 type raw struct{ *Dir }
 
 func (r raw) Lstat(name string) (fs.FileInfo, error) {
 	if info, ok := r.dirs[name]; ok {
 		return info, nil
 	}
-	info, err := r.root.Lstat(name)
-	if err == nil && info.IsDir() {
-		r.dirs[name] = info
-	}
-	return info, err
+	return r.look(name)
 }
 
-func (r raw) ReadLink(name string) (string, error) { return r.root.Readlink(name) }
+func (r raw) ReadLink(name string) (string, error) { return at(r.Dir, name, (*os.Root).Readlink) }
 
 func (d *Dir) resolve(op, name string, follow bool) (string, error) {
 	return resolve(raw{d}, op, name, follow)
@@ -58,7 +112,7 @@ func (d *Dir) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.fsys.Open(name)
+	return at(d, name, (*os.Root).Open)
 }
 
 func (d *Dir) Lstat(name string) (fs.FileInfo, error) {
@@ -66,7 +120,7 @@ func (d *Dir) Lstat(name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.root.Lstat(name)
+	return d.look(name)
 }
 
 func (d *Dir) Stat(name string) (fs.FileInfo, error) {
@@ -74,7 +128,7 @@ func (d *Dir) Stat(name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.root.Lstat(name)
+	return d.look(name)
 }
 
 func (d *Dir) ReadLink(name string) (string, error) {
@@ -82,7 +136,7 @@ func (d *Dir) ReadLink(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return d.root.Readlink(name)
+	return at(d, name, (*os.Root).Readlink)
 }
 
 func (d *Dir) Mkdir(name string, perm fs.FileMode) error {
@@ -90,10 +144,12 @@ func (d *Dir) Mkdir(name string, perm fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	if err := d.root.Mkdir(name, perm); err != nil {
-		return err
-	}
-	return d.root.Chmod(name, perm) // whatever the umask
+	return d.at(name, func(dir *os.Root, base string) error {
+		if err := dir.Mkdir(base, perm); err != nil {
+			return err
+		}
+		return dir.Chmod(base, perm) // whatever the umask
+	})
 }
 
 func (d *Dir) Symlink(target, name string) error {
@@ -101,7 +157,7 @@ func (d *Dir) Symlink(target, name string) error {
 	if err != nil {
 		return err
 	}
-	return d.root.Symlink(target, name)
+	return d.at(name, func(dir *os.Root, base string) error { return dir.Symlink(target, base) })
 }
 
 func (d *Dir) Remove(name string) error {
@@ -109,8 +165,7 @@ func (d *Dir) Remove(name string) error {
 	if err != nil {
 		return err
 	}
-	delete(d.dirs, name)
-	return d.root.Remove(name)
+	return d.remove(name)
 }
 
 func (d *Dir) Chmod(name string, perm fs.FileMode) error {
@@ -121,7 +176,17 @@ func (d *Dir) Chmod(name string, perm fs.FileMode) error {
 	if slices.Contains(d.written, name) {
 		name = temporary(name)
 	}
-	return d.root.Chmod(name, perm)
+	return d.at(name, func(dir *os.Root, base string) error { return dir.Chmod(base, perm) })
+}
+
+// remove removes what is called name, which leads through no link.
+func (d *Dir) remove(name string) error {
+	if dir, ok := d.open[name]; ok && name != "." {
+		delete(d.open, name)
+		dir.Close()
+	}
+	delete(d.dirs, name)
+	return d.at(name, (*os.Root).Remove)
 }
 
 // Batch runs change, in which no name is written twice. The files that it writes
@@ -137,11 +202,16 @@ func (d *Dir) Batch(change, flush func() error) error {
 		return err
 	}
 	for _, name := range d.written {
-		if err := d.root.Rename(temporary(name), name); err != nil {
+		if err := d.moveIn(name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// moveIn gives what has been written under the temporary name its own.
+func (d *Dir) moveIn(name string) error {
+	return d.at(name, func(dir *os.Root, base string) error { return dir.Rename(temporary(base), base) })
 }
 
 // temporary is the name of what a file is to become.
@@ -154,7 +224,7 @@ func (d *Dir) WriteFile(name string, data []byte, perm fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	old, err := d.root.Lstat(name)
+	old, err := at(d, name, (*os.Root).Lstat)
 	switch {
 	case err == nil && old.IsDir():
 		return &fs.PathError{Op: "write", Path: name, Err: errIsDir}
@@ -171,7 +241,7 @@ func (d *Dir) WriteFile(name string, data []byte, perm fs.FileMode) error {
 		d.written = append(d.written, name)
 		return nil
 	}
-	return d.root.Rename(tmp, name)
+	return d.moveIn(name)
 }
 
 // writeNew leaves data, on the disk but in a batch, under a name of its own. What an earlier
@@ -180,7 +250,9 @@ func (d *Dir) writeNew(name string, data []byte, perm fs.FileMode, old fs.FileIn
 	if err := d.removeIfThere(name); err != nil {
 		return err
 	}
-	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	f, err := at(d, name, func(dir *os.Root, base string) (*os.File, error) {
+		return dir.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	})
 	if err != nil {
 		return err
 	}
@@ -193,7 +265,7 @@ func (d *Dir) writeNew(name string, data []byte, perm fs.FileMode, old fs.FileIn
 }
 
 func (d *Dir) removeIfThere(name string) error {
-	if err := d.root.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+	if err := d.remove(name); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

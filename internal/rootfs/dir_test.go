@@ -68,3 +68,29 @@ func TestBatch(t *testing.T) {
 		t.Errorf("after a batch: %v; files %s", err, names(t, dir))
 	}
 }
+
+// TestOpenDirectories: directories that a Dir has open can be removed, made again and
+// replaced by links, and errors tell the whole name.
+func TestOpenDirectories(t *testing.T) {
+	d, err := OpenDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	write := func(text string) error {
+		return errors.Join(d.Mkdir("a", 0o755), d.Mkdir("a/b", 0o755), d.WriteFile("a/b/c", []byte(text), 0o644))
+	}
+	remove := func() error { return errors.Join(d.Remove("a/b/c"), d.Remove("a/b"), d.Remove("a")) }
+	err = errors.Join(write("1"), remove(), write("2"), d.Remove("a/b/c"), d.Remove("a/b"), d.Mkdir("b", 0o755), d.Symlink("../b", "a/b"), d.WriteFile("a/b/c", []byte("3"), 0o644))
+	if text, readErr := fs.ReadFile(d, "b/c"); err != nil || readErr != nil || string(text) != "3" {
+		t.Errorf("%v; b/c is %q, %v", err, text, readErr)
+	}
+	for _, err := range []error{d.Remove("."), d.Remove("a/none"), d.Mkdir("a", 0o755)} {
+		if err == nil {
+			t.Error("no error")
+		}
+	}
+	if _, err := fs.ReadFile(d, "b/none"); err == nil || !strings.Contains(err.Error(), " b/none: ") {
+		t.Errorf("got error %v, want one that tells the name", err)
+	}
+}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -202,29 +201,21 @@ func HasNetwork(tree fs.FS, n Network) bool {
 	return known
 }
 
-var (
-	referenceDate = regexp.MustCompile(`reference (\d{4}-\d\d-\d\d)`)
-	buildStage    = regexp.MustCompile(`, stage(\d)`)
-)
-
 // origin reads flavour and date from /etc/rpi-issue, the note that Raspberry
 // Pi's image builder leaves: stage 2 is lite, 4 standard, 5 full. Without it
 // the installed packages tell the flavour.
 func origin(tree fs.FS) (Flavour, time.Time) {
 	note, _ := fs.ReadFile(tree, "etc/rpi-issue")
-	var built time.Time
-	if m := referenceDate.FindSubmatch(note); m != nil {
-		built, _ = time.Parse(time.DateOnly, string(m[1]))
-	}
-	if m := buildStage.FindSubmatch(note); m != nil {
-		switch string(m[1]) {
-		case "2":
-			return Lite, built
-		case "4":
-			return Standard, built
-		case "5":
-			return Full, built
-		}
+	_, date, _ := strings.Cut(string(note), "reference ")
+	built, _ := time.Parse(time.DateOnly, date[:min(len(date), len(time.DateOnly))])
+	_, stage, _ := strings.Cut(string(note), ", stage")
+	switch stage[:min(len(stage), 1)] {
+	case "2":
+		return Lite, built
+	case "4":
+		return Standard, built
+	case "5":
+		return Full, built
 	}
 	return flavourByPackages(tree), built
 }

@@ -14,7 +14,7 @@ import (
 // An Overlay is a Tree that keeps all changes in memory, over a tree that
 // stays as it is. It tells what the changes come to and can then make them.
 type Overlay struct {
-	base  Tree
+	base  remembered
 	files map[string]*File // changed since, nil for removed
 	order []string         // names in files, the one changed last at the end
 }
@@ -36,7 +36,8 @@ type Change struct {
 
 // NewOverlay returns an Overlay over base without changes.
 func NewOverlay(base Tree) *Overlay {
-	return &Overlay{base: remembered{base, map[string]found{}, map[string][]fs.DirEntry{}}, files: map[string]*File{}}
+	memory := remembered{base, map[string]found{}, map[string][]fs.DirEntry{}, map[string][]byte{}}
+	return &Overlay{base: memory, files: map[string]*File{}}
 }
 
 // remembered asks a tree that stays as it is about each name once: edits ask for
@@ -45,6 +46,7 @@ type remembered struct {
 	Tree
 	infos map[string]found
 	lists map[string][]fs.DirEntry
+	texts map[string][]byte
 }
 
 // found is what Lstat returned.
@@ -74,6 +76,16 @@ func (r remembered) ReadDir(name string) ([]fs.DirEntry, error) {
 	return entries, err
 }
 
+func (r remembered) ReadFile(name string) (text []byte, err error) {
+	text, ok := r.texts[name]
+	if !ok {
+		if text, err = fs.ReadFile(r.Tree, name); err == nil {
+			r.texts[name] = text
+		}
+	}
+	return bytes.Clone(text), err
+}
+
 // Changes returns how the overlay differs from its base, in the order in which
 // the changes are to be made: what was written last comes last.
 func (o *Overlay) Changes() ([]Change, error) {
@@ -94,8 +106,8 @@ func (o *Overlay) Changes() ([]Change, error) {
 // link on the way, which the overlay has not, it has nothing of that name.
 func (o *Overlay) inBase(name string) bool {
 	changed := false
-	for dir := path.Dir(name); dir != "." && !changed; dir = path.Dir(dir) {
-		_, changed = o.files[dir]
+	for i := strings.LastIndexByte(name, '/'); i > 0 && !changed; i = strings.LastIndexByte(name[:i], '/') {
+		_, changed = o.files[name[:i]]
 	}
 	if !changed {
 		return true // the way there is the overlay's, which has no link
@@ -252,6 +264,23 @@ func (o *Overlay) Open(name string) (fs.File, error) {
 		return &openFile{bytes.NewReader(f.Data), info}, nil
 	}
 	return o.base.Open(name)
+}
+
+func (o *Overlay) ReadFile(name string) ([]byte, error) {
+	name, err := o.resolve("open", name, true)
+	if err != nil {
+		return nil, err
+	}
+	info, err := o.lstat("open", name)
+	switch f := o.files[name]; {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, &fs.PathError{Op: "read", Path: name, Err: errIsDir}
+	case f != nil:
+		return bytes.Clone(f.Data), nil
+	}
+	return o.base.ReadFile(name)
 }
 
 // readDir merges the entries that the base has with those of the overlay.

@@ -44,7 +44,10 @@ func resolve(t linkReader, op, name string, follow bool) (string, error) {
 			at = path.Dir(at)
 			continue
 		}
-		next := path.Join(at, elem)
+		next := elem
+		if at != "." {
+			next = at + "/" + elem
+		}
 		last := strings.Trim(rest, "/.") == ""
 		if last && !follow {
 			at = next
