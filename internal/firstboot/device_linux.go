@@ -24,17 +24,47 @@ type blockDevices struct {
 	root     string // the numbers of the partition with /, as in "179:2"
 }
 
-// A blockDevice is read anew after each flush: a card that is worn out may take
-// what is written and forget it, which Linux would not notice.
-type blockDevice struct{ *os.File }
+// A blockDevice reads anew what has been written, once it is flushed: a card that is
+// worn out may take it and forget it, which Linux would not notice.
+type blockDevice struct {
+	*os.File
+	pages map[int64]bool // where it was written to since the last flush
+}
 
-func (d blockDevice) Sync() error {
+// openBlockDevice opens a device for itself alone: Linux would overwrite one that is
+// mounted.
+func openBlockDevice(path string) (*blockDevice, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_EXCL, 0)
+	if err != nil {
+		return nil, err
+	}
+	// What lies beside what is read is of no use, and Linux would read that too.
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM); err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "fadvise", Path: path, Err: err}
+	}
+	return &blockDevice{f, map[int64]bool{}}, nil
+}
+
+func (d *blockDevice) WriteAt(p []byte, off int64) (int, error) {
+	size := int64(os.Getpagesize())
+	for page := off / size; page*size < off+int64(len(p)); page++ {
+		d.pages[page] = true
+	}
+	return d.File.WriteAt(p, off)
+}
+
+func (d *blockDevice) Sync() error {
 	if err := d.File.Sync(); err != nil {
 		return err
 	}
-	if err := unix.Fadvise(int(d.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
-		return &os.PathError{Op: "fadvise", Path: d.Name(), Err: err}
+	size := int64(os.Getpagesize())
+	for page := range d.pages {
+		if err := unix.Fadvise(int(d.Fd()), page*size, size, unix.FADV_DONTNEED); err != nil {
+			return &os.PathError{Op: "fadvise", Path: d.Name(), Err: err}
+		}
 	}
+	clear(d.pages)
 	return nil
 }
 

@@ -137,10 +137,9 @@ func TestForgetfulDevice(t *testing.T) {
 		t.Fatalf("losetup (the test needs root): %v", err)
 	}
 	path := strings.TrimSpace(string(name))
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	d, err := openBlockDevice(path)
 	must(err)
 	must(exec.Command("losetup", "--detach", path).Run()) // when it is closed
-	d := blockDevice{f}
 	defer d.Close()
 	sector := make([]byte, sectorSize)
 	_, err = d.ReadAt(sector, 0)

@@ -74,8 +74,7 @@ func (linux) openDevice(source string) (device, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	// O_EXCL refuses a device that is mounted, which Linux would overwrite.
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_EXCL, 0)
+	f, err := openBlockDevice(path)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -84,7 +83,7 @@ func (linux) openDevice(source string) (device, int64, error) {
 		f.Close()
 		return nil, 0, err
 	}
-	return blockDevice{f}, size, nil
+	return f, size, nil
 }
 
 func (linux) besideRoot() []string { return devices().beside() }

@@ -17,7 +17,7 @@ type partition struct {
 	dev  draft
 	size int64
 	// known is the file system as it is on the device, nil after a change that
-	// failed. To open it takes time: all of the tables is read.
+	// failed. To open it takes time: the chains of all files are followed.
 	known *fat.FS
 }
 

@@ -63,7 +63,8 @@ func (d draft) changes() ([]sector, error) {
 
 // A layout says what the sectors of a FAT file system are for.
 type layout struct {
-	tablesEnd int64 // of the file allocation tables
+	tables    int64 // where the file allocation tables start
+	tablesEnd int64
 	rootEnd   int64 // of FAT16's root directory; FAT32's is where root says
 	root      []fat.Extent
 }
@@ -86,12 +87,13 @@ func layoutOf(dev io.ReaderAt, fsys *fat.FS) (layout, error) {
 		}
 	}
 	reserved, tables := int64(le.Uint16(raw[14:])), int64(raw[16])
-	l.tablesEnd = (reserved + tables*perTable) * int64(le.Uint16(raw[11:]))
+	l.tables = reserved * int64(le.Uint16(raw[11:]))
+	l.tablesEnd = l.tables + tables*perTable*int64(le.Uint16(raw[11:]))
 	l.rootEnd = l.tablesEnd + 32*int64(le.Uint16(raw[17:]))
 	return l, nil
 }
 
-func (l layout) isTable(s sector) bool { return s.offset < l.tablesEnd }
+func (l layout) isTable(s sector) bool { return s.offset >= l.tables && s.offset < l.tablesEnd }
 
 func (l layout) isRoot(s sector) bool {
 	return s.offset >= l.tablesEnd && s.offset < l.rootEnd ||
