@@ -16,19 +16,23 @@ export CGO_ENABLED = 0
 
 all: bin/clusterctrl
 
-bin/clusterctrl: $(SOURCES) $(PAYLOAD)/clusterctrl-armhf.zst $(PAYLOAD)/clusterctrl-arm64.zst
+PACKED := $(foreach arch,armhf arm64,$(PAYLOAD)/clusterctrl-$(arch).zst $(PAYLOAD)/reconfig-clusterctrl-$(arch).zst)
+
+bin/clusterctrl: $(SOURCES) $(PACKED)
 	go build -tags payload $(GOFLAGS_PI) -o $@ ./cmd/clusterctrl
 
-payload: $(PAYLOAD)/clusterctrl-armhf.zst $(PAYLOAD)/clusterctrl-arm64.zst
+payload: $(PACKED)
+
+.SECONDARY: # keep bin/pi: the tests compare with it
 
 # The first Pi and the Zero are ARMv6.
-bin/pi/clusterctrl-armhf: $(SOURCES)
-	GOOS=linux GOARCH=arm GOARM=6 go build $(GOFLAGS_PI) -o $@ ./cmd/clusterctrl
+bin/pi/%-armhf: $(SOURCES)
+	GOOS=linux GOARCH=arm GOARM=6 go build $(GOFLAGS_PI) -o $@ ./cmd/$*
 
-bin/pi/clusterctrl-arm64: $(SOURCES)
-	GOOS=linux GOARCH=arm64 go build $(GOFLAGS_PI) -o $@ ./cmd/clusterctrl
+bin/pi/%-arm64: $(SOURCES)
+	GOOS=linux GOARCH=arm64 go build $(GOFLAGS_PI) -o $@ ./cmd/$*
 
-$(PAYLOAD)/clusterctrl-%.zst: bin/pi/clusterctrl-%
+$(PAYLOAD)/%.zst: bin/pi/%
 	mkdir -p $(PAYLOAD)
 	go run ./internal/payload/pack $< $@
 

@@ -18,7 +18,7 @@ var mayImport = map[string][]string{
 	"settings":          {"node", "rootfs"},
 	"diskimage":         {"xz"},
 	"provision":         {"node", "mbr", "fat", "ext4", "rootfs", "edit", "recipe", "settings", "diskimage", "firstboot"},
-	"payload":           {"rootfs"},
+	"payload":           {"node", "rootfs"},
 	"kmod":              {"xz"},
 	"firstboot":         {"node", "mbr", "fat", "rootfs", "edit", "recipe"},
 	"gadget":            {"node", "kmod", "uevent"},

@@ -121,7 +121,7 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 	if err := checkInput(cmd, base); err != nil {
 		return err
 	}
-	o := provision.Options{Base: base, Input: cmd.InOrStdin(), Dir: f.dir, Sums: !f.noSums, Branded: f.branded, Program: payload.Program}
+	o := provision.Options{Base: base, Input: cmd.InOrStdin(), Dir: f.dir, Sums: !f.noSums, Branded: f.branded, Programs: payload.Programs}
 	var err error
 	if o.Existing, err = existing(f.force, f.keep); err != nil {
 		return err

@@ -133,7 +133,7 @@ func labUp(cmd *cobra.Command, f labFlags, images []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, kernel.Close()) }()
-	program, err := payload.Program(rootfs.ARM64)
+	programs, err := payload.Programs(rootfs.ARM64)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func labUp(cmd *cobra.Command, f labFlags, images []string) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	var mu sync.Mutex
 	rig, err := lab.NewRig(cmd.Context(), lab.RigConfig{
-		Members: members, Dir: dir, Kernel: kernel, Init: program,
+		Members: members, Dir: dir, Kernel: kernel, Init: programs[node.Program],
 		Say: func(line string) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -16,7 +16,6 @@ import (
 	"strings"
 	"syscall"
 
-	"clusterctrl/internal/firstboot"
 	"clusterctrl/internal/lab/inside"
 	"github.com/spf13/cobra"
 )
@@ -28,7 +27,6 @@ var version = "dev"
 // command lines and users of the shell scripts that it replaces call it by.
 var aliases = map[string][]string{
 	"clusterhat":            nil,
-	"reconfig-clusterctrl":  {"reconfig"},
 	"composite-clusterctrl": {"composite"},
 	"usbboot-init":          {"usbboot-init"},
 	"reconfig-usbboot":      {"reconfig-usbboot"},
@@ -44,9 +42,6 @@ func main() {
 			fail(err)
 		}
 		return
-	}
-	if name == "reconfig-clusterctrl" && os.Getpid() == 1 {
-		fail(firstboot.Main(os.Args)) // it returns only if there is no system to start
 	}
 	if name == "usbboot-init" || name == "reconfig-usbboot" {
 		fail(fmt.Errorf("%s: nodes do not boot over USB with this version", name))

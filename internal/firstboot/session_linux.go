@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
+	"runtime"
 	"slices"
 
 	"clusterctrl/internal/node"
+	"golang.org/x/sys/unix"
 )
 
 // A kernel is what a session asks of Linux.
@@ -29,7 +30,7 @@ type kernel interface {
 	warn(string) // say, also where the running system will show it
 }
 
-// Main is what the program does as PID 1. args are those that the kernel
+// Main is what reconfig-clusterctrl does as PID 1. args are those that the kernel
 // started it with: its name, the role, and more words of the command line that
 // the kernel does not know. It returns only if it is not PID 1, or if the
 // system that it should start is not there.
@@ -39,10 +40,10 @@ func Main(args []string) error {
 	}
 	// Go ends at signals that Linux keeps from a PID 1 that does not ask for them,
 	// and with PID 1 ends the kernel.
-	signal.Notify(make(chan os.Signal, 1))
-	// The restart comes before memory is short: no time is worth spending on it.
-	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(100 << 20)
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGPWR)
+	// Where one thread may run Go, another takes over whenever a system call takes 20 µs,
+	// which all that reach the card do, and there is nothing for it to run.
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	return run(linux{}, args)
 }
 

@@ -4,7 +4,7 @@ package node
 // know these names.
 const (
 	Program       = "/usr/sbin/clusterctrl"
-	ReconfigPath  = "/usr/sbin/reconfig-clusterctrl"
+	ReconfigPath  = "/usr/sbin/reconfig-clusterctrl" // a program of its own
 	CompositePath = "/usr/sbin/composite-clusterctrl"
 	SettingsFile  = "/etc/default/clusterctrl"
 	ShareDir      = "/usr/share/clusterctrl"
@@ -15,4 +15,4 @@ const (
 
 // Aliases are the program's other names, which units, kernel command lines,
 // udev rules and users call it by.
-var Aliases = []string{"clusterhat", "reconfig-clusterctrl", "composite-clusterctrl", "usbboot-init"}
+var Aliases = []string{"clusterhat", "composite-clusterctrl", "usbboot-init"}

@@ -1,28 +1,46 @@
-// Package payload holds this program, built for the Pi: it goes into every
-// image. Release builds carry it for both architectures of Raspberry Pi OS; a
-// program without it that runs on a Pi is what is asked for itself.
+// Package payload holds our programs, built for the Pi: they go into every image.
+// Release builds carry them for both architectures of Raspberry Pi OS; a program
+// without them that runs on a Pi has those of that Pi.
 package payload
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"runtime/debug"
 
+	"clusterctrl/internal/node"
 	"clusterctrl/internal/rootfs"
 	"github.com/klauspost/compress/zstd"
 )
 
-// Program returns the program for an architecture.
-func Program(arch rootfs.Arch) ([]byte, error) {
-	packed, err := fs.ReadFile(programs, "bin/clusterctrl-"+string(arch)+".zst")
+// Programs returns the programs for an architecture, by where they are on a Pi.
+func Programs(arch rootfs.Arch) (map[string][]byte, error) {
+	all := map[string][]byte{}
+	for _, name := range []string{node.Program, node.ReconfigPath} {
+		program, err := read(name, arch)
+		if err != nil {
+			return nil, fmt.Errorf("this clusterctrl was built without %s for the Pi (%s), and %w: build it with \"make\"", path.Base(name), arch, err)
+		}
+		all[name] = program
+	}
+	return all, nil
+}
+
+func read(name string, arch rootfs.Arch) ([]byte, error) {
+	packed, err := fs.ReadFile(programs, "bin/"+path.Base(name)+"-"+string(arch)+".zst")
 	if err == nil {
 		return unpack(packed)
 	}
-	if info, ok := debug.ReadBuildInfo(); ok && runsOn(arch, info.Settings) {
-		return os.ReadFile("/proc/self/exe")
+	if info, ok := debug.ReadBuildInfo(); !ok || !runsOn(arch, info.Settings) {
+		return nil, errors.New("this is no such Pi")
 	}
-	return nil, fmt.Errorf("this clusterctrl was built without the program for the Pi (%s): build it with \"make\"", arch)
+	if name == node.Program {
+		name = "/proc/self/exe"
+	}
+	return os.ReadFile(name)
 }
 
 // runsOn reports whether a program that was built so runs on every Pi of an

@@ -44,8 +44,9 @@ type Options struct {
 	Settings settings.Settings // checked ones
 	Time     time.Time         // stamped on what is changed; zero: when the base was last written
 
-	// Program returns this program, built for a Pi of an architecture.
-	Program func(rootfs.Arch) ([]byte, error)
+	// Programs returns those of ours, built for a Pi of an architecture, by where they
+	// are on it.
+	Programs func(rootfs.Arch) (map[string][]byte, error)
 
 	Progress Progress
 }
@@ -201,12 +202,12 @@ func (o Options) plan(image *rootfs.Image) (recipe.System, edit.Plan, error) {
 	if err != nil {
 		return recipe.System{}, nil, err
 	}
-	program, err := o.Program(system.Arch)
+	programs, err := o.Programs(system.Arch)
 	if err != nil {
 		return recipe.System{}, nil, err
 	}
 	image.SetTime(o.timeOf(image))
-	plan, err := edit.NewPlan(image, recipe.Controller(system, program))
+	plan, err := edit.NewPlan(image, recipe.Controller(system, programs))
 	return system, plan, err
 }
 

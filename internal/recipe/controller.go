@@ -2,7 +2,9 @@ package recipe
 
 import (
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"clusterctrl/internal/edit"
@@ -11,11 +13,13 @@ import (
 )
 
 // Controller returns the edits that make a bridging controller's image out of
-// a vendor's one. program is this program, built for the image's architecture.
+// a vendor's one. programs are those of ours, built for the image's architecture, by
+// where they are on a Pi.
 // The image is branded at first boot: see [StartBranding].
-func Controller(s System, program []byte) []edit.Edit {
-	edits := []edit.Edit{
-		edit.WriteFile{Name: inTree(node.Program), Data: string(program), Perm: 0o755},
+func Controller(s System, programs map[string][]byte) []edit.Edit {
+	var edits []edit.Edit
+	for _, name := range slices.Sorted(maps.Keys(programs)) {
+		edits = append(edits, edit.WriteFile{Name: inTree(name), Data: string(programs[name]), Perm: 0o755})
 	}
 	for _, alias := range node.Aliases {
 		edits = append(edits, edit.Symlink{Target: path.Base(node.Program), Name: path.Join(path.Dir(inTree(node.Program)), alias)})

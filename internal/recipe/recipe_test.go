@@ -65,11 +65,13 @@ func stock(n rootfs.Network) (System, map[string]string) {
 
 var networks = []rootfs.Network{rootfs.NetworkManager, rootfs.IfUpDown, rootfs.DHCPCD}
 
+var programs = map[string][]byte{node.Program: []byte("program"), node.ReconfigPath: []byte("first boot")}
+
 // controllerImage returns the tree of a controller's image as built.
 func controllerImage(t *testing.T, n rootfs.Network) (System, rootfs.Tree) {
 	t.Helper()
 	s, tree := stockTree(t, n)
-	if err := edit.Apply(tree, Controller(s, []byte("program"))); err != nil {
+	if err := edit.Apply(tree, Controller(s, programs)); err != nil {
 		t.Fatal(err)
 	}
 	return s, tree
@@ -203,7 +205,7 @@ func difference(a, b string) string {
 func TestControllerTwice(t *testing.T) {
 	for _, n := range networks {
 		s, tree := controllerImage(t, n)
-		plan, err := edit.NewPlan(tree, Controller(s, []byte("program")))
+		plan, err := edit.NewPlan(tree, Controller(s, programs))
 		if err != nil || len(plan) > 0 {
 			var b strings.Builder
 			plan.WriteDiff(&b)

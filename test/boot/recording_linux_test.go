@@ -30,7 +30,7 @@ func record(t *testing.T, role string) recording {
 	t.Helper()
 	dir, log := memory(t), filepath.Join(t.TempDir(), "writes")
 	kernel := labtest.NewKernel(t, labtest.AMD64)
-	program := labtest.Program(t, labtest.AMD64, filepath.Join(moduleRoot, "cmd/clusterctrl"))
+	program := labtest.Program(t, labtest.AMD64, filepath.Join(moduleRoot, "cmd/reconfig-clusterctrl"))
 	image := cardFor(t, build(t, "sample", "-p1.img", "--nodes", "1", "--no-nat"), role, func(tree *rootfs.Image) error {
 		// In namespaces there is the device, but not the disk that has its id.
 		fstab, err := fs.ReadFile(tree, "etc/fstab")

@@ -24,7 +24,7 @@ const (
 func TestZero(t *testing.T) {
 	card := build(t, "sample", "-p7.img", "--nodes", "7", "--no-nat")
 	kernel := labtest.NewKernel(t, labtest.ARMv6)
-	program := labtest.Program(t, labtest.ARMv6, filepath.Join(moduleRoot, "cmd/clusterctrl"))
+	program := labtest.Program(t, labtest.ARMv6, filepath.Join(moduleRoot, "cmd/reconfig-clusterctrl"))
 	change(t, card, func(tree *rootfs.Image) error {
 		return install(tree, program, map[string]string{
 			"kernel.img":           kernel.Image,
@@ -82,10 +82,10 @@ func starter(t testing.TB, kernel labtest.Kernel, arch labtest.Arch, modules ...
 	})
 }
 
-// install replaces the program of an image that has no system, and adds files to
-// the boot partition.
+// install replaces the program that the kernel starts in an image that has no system,
+// and adds files to the boot partition.
 func install(tree *rootfs.Image, program string, boot map[string]string) error {
-	if err := copyInto(tree, strings.TrimPrefix(node.Program, "/"), program); err != nil {
+	if err := copyInto(tree, strings.TrimPrefix(node.ReconfigPath, "/"), program); err != nil {
 		return err
 	}
 	for name, from := range boot {

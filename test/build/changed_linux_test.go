@@ -30,6 +30,7 @@ const changedInAll = `
 + -rw-r--r-- 0:0 usr/share/clusterctrl/issue.c
 + -rw-r--r-- 0:0 usr/share/clusterctrl/issue.p
 + -rwxr-xr-x 0:0 usr/sbin/clusterctrl
++ -rwxr-xr-x 0:0 usr/sbin/reconfig-clusterctrl
 + drwxr-xr-x 0:0 etc/minicom
 + drwxr-xr-x 0:0 usr/lib/systemd/system/serial-getty@ttyGS0.service.d
 + drwxr-xr-x 0:0 usr/share/clusterctrl
@@ -41,7 +42,6 @@ const changedInAll = `
 + link etc/systemd/system/ssh.service.wants/clusterctrl-hostkeys.service -> /usr/lib/systemd/system/clusterctrl-hostkeys.service
 + link usr/sbin/clusterhat -> clusterctrl
 + link usr/sbin/composite-clusterctrl -> clusterctrl
-+ link usr/sbin/reconfig-clusterctrl -> clusterctrl
 + link usr/sbin/usbboot-init -> clusterctrl
 + link usr/share/clusterctrl/reconfig-usbboot -> /usr/sbin/clusterctrl
 + link var/lib/clusterctrl/boot/bootcode.bin -> /boot/firmware/bootcode.bin

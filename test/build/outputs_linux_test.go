@@ -108,7 +108,7 @@ func TestOutputs(t *testing.T) {
 			t.Run("sectors", b.testSectors)
 			t.Run("changes", b.testChanges)
 			t.Run("files", b.testFiles)
-			t.Run("program", b.testProgram)
+			t.Run("programs", b.testPrograms)
 			t.Run("config.txt", b.testConfig)
 			t.Run("units", b.testUnits)
 			t.Run("inspect", b.testInspect)
@@ -218,12 +218,17 @@ func (b built) testChanges(t *testing.T) {
 	wantTime(t, b.baseBoot, b.bootTree, b.time)
 }
 
-// testProgram takes the image's program apart: it must be what make built for
+// testPrograms takes the image's programs apart: they must be what make built for
 // the Pi, and need nothing that the Pi might not have.
-func (b built) testProgram(t *testing.T) {
-	name := filepath.Join(b.root, "usr/sbin/clusterctrl")
-	if readFile(t, name) != readFile(t, moduleRoot+"/bin/pi/clusterctrl-arm64") {
-		t.Error("/usr/sbin/clusterctrl is not bin/pi/clusterctrl-arm64")
+func (b built) testPrograms(t *testing.T) {
+	for _, name := range []string{"clusterctrl", "reconfig-clusterctrl"} {
+		testProgram(t, filepath.Join(b.root, "usr/sbin", name), moduleRoot+"/bin/pi/"+name+"-arm64")
+	}
+}
+
+func testProgram(t *testing.T, name, want string) {
+	if readFile(t, name) != readFile(t, want) {
+		t.Errorf("%s is not %s", name, want)
 	}
 	program, err := elf.Open(name)
 	if err != nil {
@@ -232,7 +237,7 @@ func (b built) testProgram(t *testing.T) {
 	defer program.Close()
 	dynamic := slices.ContainsFunc(program.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 	if program.Machine != elf.EM_AARCH64 || dynamic {
-		t.Errorf("program for %v, dynamic: %t; want a static one for AArch64", program.Machine, dynamic)
+		t.Errorf("%s for %v, dynamic: %t; want a static one for AArch64", name, program.Machine, dynamic)
 	}
 }
 

@@ -1,0 +1,30 @@
+// Reconfig-clusterctrl is what the kernel of a card that somebody just flashed starts
+// in place of systemd: see package firstboot. It is a program of its own because a
+// first boot waits for all of it to be read and set up, and clusterctrl is twice as
+// much. Called by anybody but the kernel it is clusterctrl reconfig.
+package main
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+
+	"clusterctrl/internal/firstboot"
+	"clusterctrl/internal/node"
+)
+
+func main() {
+	run := firstboot.Main // it returns only if there is no system to start
+	if os.Getpid() != 1 {
+		run = reconfig
+	}
+	if err := run(os.Args); err != nil {
+		fmt.Fprintln(os.Stderr, "clusterctrl:", err)
+		os.Exit(1)
+	}
+}
+
+func reconfig(args []string) error {
+	err := syscall.Exec(node.Program, append([]string{"clusterctrl", "reconfig"}, args[1:]...), os.Environ())
+	return &os.PathError{Op: "exec", Path: node.Program, Err: err}
+}
