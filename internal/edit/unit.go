@@ -34,11 +34,25 @@ func (e EnableUnit) Apply(tree rootfs.Tree) error {
 		return errors.New("the unit has no [Install] section that says where to start it")
 	}
 	for _, name := range slices.Sorted(maps.Keys(links)) {
+		if leadsTo(tree, name, links[name]) {
+			continue
+		}
 		if err := (Symlink{links[name], name}).Apply(tree); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// leadsTo reports whether a link leads to the file at target, by whatever path:
+// where /lib is a link to /usr/lib, systemctl may have linked to a unit by either.
+func leadsTo(tree rootfs.Tree, link, target string) bool {
+	if _, err := tree.ReadLink(link); err != nil {
+		return false
+	}
+	at, err := rootfs.Resolve(tree, link)
+	want, wrong := rootfs.Resolve(tree, strings.TrimPrefix(target, "/"))
+	return err == nil && wrong == nil && at == want
 }
 
 // DisableUnit takes back what EnableUnit did, whoever did it. A unit that is

@@ -1,6 +1,7 @@
 package edit
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -56,6 +57,55 @@ func TestEnableAsSystemctl(t *testing.T) {
 				if step.verb == "enable" && got == "" {
 					t.Error("nothing was linked")
 				}
+			}
+		})
+	}
+}
+
+// TestEnableKeepsLinks enables a unit that is enabled by a link of another's, in a
+// tree whose /lib is a link to /usr/lib. It is left alone if it leads to the unit.
+func TestEnableKeepsLinks(t *testing.T) {
+	const link, ours = "etc/systemd/system/multi-user.target.wants/plain.service", "/usr/lib/systemd/system/plain.service"
+	for _, tt := range []struct {
+		target string
+		kept   bool
+	}{
+		{ours, true},
+		{"/lib/systemd/system/plain.service", true},
+		{"../../../../lib/systemd/system/plain.service", true},
+		{"../../../../usr/lib/systemd/system/plain.service", true},
+		{"/lib/systemd/system/static.service", false},
+		{"/lib/systemd/system/gone.service", false},
+		{"plain.service", false}, // to itself
+	} {
+		t.Run(tt.target, func(t *testing.T) {
+			dir := t.TempDir()
+			fill(t, dir, units)
+			err := errors.Join(os.Symlink("usr/lib", filepath.Join(dir, "lib")),
+				os.MkdirAll(filepath.Dir(filepath.Join(dir, link)), 0o755), os.Symlink(tt.target, filepath.Join(dir, link)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tree := openTree(t, dir)
+			plan, err := NewPlan(tree, []Edit{EnableUnit{"plain.service"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if kept := len(plan) == 0; kept != tt.kept {
+				t.Errorf("kept: %t, want %t", kept, tt.kept)
+			}
+			if err := plan.Apply(tree); err != nil {
+				t.Fatal(err)
+			}
+			want := ours
+			if tt.kept {
+				want = tt.target
+			}
+			if got, err := tree.ReadLink(link); got != want {
+				t.Errorf("the link leads to %q, %v; want %q", got, err, want)
+			}
+			if out, err := exec.Command("systemctl", "--root="+dir, "is-enabled", "plain.service").CombinedOutput(); string(out) != "enabled\n" {
+				t.Errorf("systemctl (package systemd): %v\n%swant it enabled", err, out)
 			}
 		})
 	}

@@ -79,6 +79,10 @@ func resolve(t linkReader, op, name string, follow bool) (string, error) {
 	return at, nil
 }
 
+// Resolve returns the name that name leads to in a tree, free of symbolic links.
+// Two names that lead to one file resolve to the same.
+func Resolve(tree Tree, name string) (string, error) { return resolve(tree, "resolve", name, true) }
+
 // BootDir returns the name of the directory that the boot partition of a tree
 // is mounted at: boot/firmware from Bookworm on, boot before. fstab(5) says so;
 // in the root of a Pi that boots over USB, where it does not, the files there.
