@@ -35,12 +35,16 @@ type Input struct {
 // headSize is how much of an input tells its format and, for zstd, its size.
 const headSize = 4096
 
-// Open opens the image in the file name, or on stdin if name is [Stdin].
+// Open opens the image in the file name, or on stdin if name is [Stdin]. Who
+// wants files only gives a nil stdin.
 func Open(name string, stdin io.Reader) (*Input, error) {
 	in := &Input{name: name, stream: stdin}
-	if name == Stdin {
+	switch {
+	case name == Stdin && stdin == nil:
+		return nil, errors.New("standard input: want a file here")
+	case name == Stdin:
 		in.name = "standard input"
-	} else {
+	default:
 		f, err := os.Open(name)
 		if err != nil {
 			return nil, err
