@@ -184,9 +184,11 @@ func labMembers(ctx context.Context, images []string, memory int) ([]lab.MemberC
 
 // roleOf is what an image is, or what its first boot makes it.
 func roleOf(ctx context.Context, image string) (node.Role, error) {
-	if isPacked(image) {
-		return node.Role{}, fmt.Errorf("%s: it is packed: unpack it first", image)
+	in, err := diskimage.OpenRaw(image) // or what is packed would be unpacked here
+	if err != nil {
+		return node.Role{}, err
 	}
+	in.Close()
 	report, err := provision.Inspect(ctx, image, nil, nil)
 	if err != nil {
 		return node.Role{}, err

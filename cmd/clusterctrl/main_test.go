@@ -46,6 +46,8 @@ func TestScripts(t *testing.T) {
 			"fsck":    fsck,
 			"sectors": countSectors,
 			"mtools":  boot,
+			"card":    insertCard,
+			"use":     useCard,
 			"lab-up":  labUpBehind,
 			"lab-end": labEnd,
 		},
@@ -118,6 +120,25 @@ func extract(image, part string, start, size int64) error {
 	defer dst.Close()
 	_, err = io.Copy(dst, io.NewSectionReader(src, start, size))
 	return err
+}
+
+// insertCard makes an image a disk, whose name is in CARD then: card IMAGE.
+func insertCard(ts *testscript.TestScript, _ bool, args []string) {
+	out, err := exec.Command("losetup", "--find", "--show", ts.MkAbs(args[0])).Output()
+	if err != nil {
+		ts.Fatalf("losetup (as root): %v", err)
+	}
+	card := strings.TrimSpace(string(out))
+	ts.Setenv("CARD", card)
+	ts.Defer(func() { exec.Command("losetup", "--detach", card).Run() })
+}
+
+// useCard has a disk in use for the rest of the script, as one is of which a
+// partition is mounted: use DISK.
+func useCard(ts *testscript.TestScript, _ bool, args []string) {
+	card, err := os.OpenFile(args[0], os.O_RDWR|os.O_EXCL, 0)
+	ts.Check(err)
+	ts.Defer(func() { card.Close() })
 }
 
 // countSectors checks in how many sectors files differ: sectors N FILE FILE.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"syscall"
 	"time"
 
 	"clusterctrl/internal/diskimage"
@@ -22,6 +23,9 @@ const reconfigHelp = `Reconfig makes an image, or a directory with the files of 
 the cluster with the given ROLE: cbridge, cnat, or a node such as p7. It is what
 a card does by itself when it is booted for the first time. An image that was
 branded so boots as that member at once.
+
+The image may be a card in a reader, such as /dev/sdb, of which no partition is
+mounted.
 
 Under the name reconfig-clusterctrl, started by the kernel through init=, it does
 the same to the running Pi and restarts it.`
@@ -54,40 +58,43 @@ func (t target) open(mode int) (tree rootfs.Tree, commit, done func() error, err
 		}
 		return dir, func() error { return nil }, dir.Close, nil
 	}
-	disk, err := os.OpenFile(t.image, mode, 0)
+	image, disk, err := openImage(t.image, mode)
 	if err != nil {
 		return nil, nil, nil, err
-	}
-	image, err := openImage(disk)
-	if err != nil && isPacked(t.image) {
-		err = errors.New("it is packed: unpack it first")
-	}
-	if err != nil {
-		return nil, nil, nil, errors.Join(fmt.Errorf("%s: %w", t.image, err), disk.Close())
 	}
 	return image, func() error { return errors.Join(image.Close(), disk.Sync()) }, disk.Close, nil
 }
 
-func openImage(disk *os.File) (*rootfs.Image, error) {
-	info, err := disk.Stat()
+// openImage opens an image, or the disk with one, such as a card in a reader.
+func openImage(name string, mode int) (*rootfs.Image, *os.File, error) {
+	in, err := diskimage.OpenRaw(name)
 	if err != nil {
-		return nil, err
-	}
-	image, err := rootfs.OpenImage(disk, info.Size())
-	if err != nil {
-		return nil, err
-	}
-	image.SetTime(time.Now())
-	return image, nil
-}
-
-func isPacked(file string) bool {
-	in, err := diskimage.Open(file, nil)
-	if err != nil {
-		return false
+		return nil, nil, err
 	}
 	defer in.Close()
-	return in.Raw() == nil
+	disk, err := openDisk(name, mode)
+	if err != nil {
+		return nil, nil, err
+	}
+	image, err := rootfs.OpenImage(disk, in.Size())
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("%s: %w", name, err), disk.Close())
+	}
+	image.SetTime(time.Now())
+	return image, disk, nil
+}
+
+// openDisk opens a file or a disk. Linux lets nobody write to a disk of which a
+// partition is mounted if asked by O_EXCL, which is for other things with files.
+func openDisk(name string, mode int) (*os.File, error) {
+	if info, err := os.Stat(name); err == nil && info.Mode().Type() == fs.ModeDevice && mode != os.O_RDONLY {
+		mode |= os.O_EXCL
+	}
+	disk, err := os.OpenFile(name, mode, 0)
+	if errors.Is(err, syscall.EBUSY) {
+		err = fmt.Errorf("%w: unmount its partitions first", err)
+	}
+	return disk, err
 }
 
 func (t target) name() string { return t.image + t.dir }

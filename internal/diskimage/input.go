@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,8 +59,25 @@ func Open(name string, stdin io.Reader) (*Input, error) {
 	return in, nil
 }
 
+// OpenRaw opens an image that is used as it lies there: a file that is not packed,
+// or a disk.
+func OpenRaw(name string) (*Input, error) {
+	in, err := Open(name, nil)
+	if err != nil {
+		return nil, err
+	}
+	if in.Raw() != nil {
+		return in, nil
+	}
+	in.Close()
+	if in.format.name != raw.name {
+		return nil, fmt.Errorf("%s: it is packed: unpack it first", name)
+	}
+	return nil, fmt.Errorf("%s: want a file, or a disk", name)
+}
+
 func (in *Input) open() error {
-	if in.file = regular(in.stream); in.file != nil {
+	if in.file = seekable(in.stream); in.file != nil {
 		size, err := fileSize(in.file)
 		if err != nil {
 			return err
@@ -92,29 +110,40 @@ func (in *Input) open() error {
 	return err
 }
 
-// regular returns r if it is a file that can be read at any offset. Standard
-// input can: "clusterctrl build - <x.img.xz".
-func regular(r io.Reader) *os.File {
+// seekable returns r if it is a file or a disk that can be read at any offset.
+// Standard input can: "clusterctrl build - <x.img.xz".
+func seekable(r io.Reader) *os.File {
 	f, ok := r.(*os.File)
 	if !ok {
-		return nil
-	}
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
 	if pos, err := f.Seek(0, io.SeekCurrent); err != nil || pos != 0 {
 		return nil
 	}
+	if size, err := fileSize(f); err != nil || size == 0 {
+		return nil
+	}
 	return f
 }
 
+// fileSize returns the size of a file or disk, 0 of what has none.
 func fileSize(f *os.File) (int64, error) {
 	info, err := f.Stat()
-	if err != nil {
+	switch {
+	case err != nil:
 		return 0, err
+	case info.Mode().IsRegular():
+		return info.Size(), nil
+	case info.Mode().Type() != fs.ModeDevice: // a pipe, say, or a terminal
+		return 0, nil
 	}
-	return info.Size(), nil
+	size, err := f.Seek(0, io.SeekEnd)
+	return size, errors.Join(err, rewind(f))
+}
+
+func rewind(f *os.File) error {
+	_, err := f.Seek(0, io.SeekStart)
+	return err
 }
 
 // head returns the first bytes of the input, which are still to be read.

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 
+	"clusterctrl/internal/diskimage"
 	"clusterctrl/internal/rootfs"
 	"github.com/klauspost/compress/gzip"
 )
@@ -64,19 +65,15 @@ func CardKernel(image string) (Kernel, error) {
 	if err != nil {
 		return Kernel{}, fmt.Errorf("%s: %w", image, err)
 	}
-	disk, err := os.Open(image)
+	in, err := diskimage.OpenRaw(image)
 	if err != nil {
 		return Kernel{}, err
 	}
-	info, err := disk.Stat()
+	tree, err := rootfs.OpenImage(in.Raw(), in.Size())
 	if err != nil {
-		return Kernel{}, errors.Join(err, disk.Close())
+		return Kernel{}, errors.Join(fmt.Errorf("%s: %w", image, err), in.Close())
 	}
-	tree, err := rootfs.OpenImage(disk, info.Size())
-	if err != nil {
-		return Kernel{}, errors.Join(fmt.Errorf("%s: %w", image, err), disk.Close())
-	}
-	return newKernel(image, kernel, tree, disk)
+	return newKernel(image, kernel, tree, in)
 }
 
 // newKernel finds the modules of a kernel. It closes what it cannot use.

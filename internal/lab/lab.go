@@ -117,18 +117,18 @@ func (m *Machine) insertCard(ctx context.Context) error {
 		m.card = m.Image
 		return m.checkSize()
 	}
-	src, err := os.Open(m.Image)
+	in, err := diskimage.OpenRaw(m.Image)
 	if err != nil {
 		return err
 	}
-	defer src.Close()
+	defer in.Close()
 	m.card = filepath.Join(m.dir, "card.img")
 	f, err := os.OpenFile(m.card, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	out := &diskimage.Output{File: f, Final: f.Name()}
-	return errors.Join(out.Clone(ctx, src, nil), m.roundUp(f), f.Close())
+	return errors.Join(out.Clone(ctx, in.Raw(), nil), m.roundUp(f), f.Close())
 }
 
 // checkSize refuses a card that QEMU would not take.

@@ -96,11 +96,7 @@ func withDisk(ctx context.Context, in *diskimage.Input, progress Progress, use f
 		if err := in.Check(ctx); err != nil {
 			return err
 		}
-		info, err := raw.Stat()
-		if err != nil {
-			return err
-		}
-		return use(raw, info.Size())
+		return use(raw, in.Size())
 	}
 	disk, err := os.CreateTemp("", "clusterctrl-*.img")
 	if err != nil {

@@ -24,16 +24,12 @@ type NodeOptions struct {
 // Nodes derives the images of other roles from one that Build made and that has
 // not been booted. What a user changed in it since, the others get too.
 func Nodes(ctx context.Context, o NodeOptions) (Result, error) {
-	in, err := diskimage.Open(o.Controller, nil)
+	in, err := diskimage.OpenRaw(o.Controller)
 	if err != nil {
 		return Result{}, err
 	}
 	defer in.Close()
-	src := in.Raw()
-	if src == nil {
-		return Result{}, fmt.Errorf("%s: it is packed: unpack it first", o.Controller)
-	}
-	line, system, err := inspectController(src)
+	line, system, err := inspectController(in.Raw(), in.Size())
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", o.Controller, err)
 	}
@@ -53,15 +49,11 @@ func Nodes(ctx context.Context, o NodeOptions) (Result, error) {
 	for _, f := range set.Files {
 		result.Files = append(result.Files, f.Final)
 	}
-	return result, family{src, set, 0, patches, o.Branded, o.Progress}.complete(ctx, o.Sums)
+	return result, family{in.Raw(), set, 0, patches, o.Branded, o.Progress}.complete(ctx, o.Sums)
 }
 
-func inspectController(disk *os.File) (commandLine, rootfs.OS, error) {
-	info, err := disk.Stat()
-	if err != nil {
-		return commandLine{}, rootfs.OS{}, err
-	}
-	image, err := rootfs.OpenImage(disk, info.Size())
+func inspectController(disk *os.File, size int64) (commandLine, rootfs.OS, error) {
+	image, err := rootfs.OpenImage(disk, size)
 	if err != nil {
 		return commandLine{}, rootfs.OS{}, err
 	}
