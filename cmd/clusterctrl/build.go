@@ -115,7 +115,10 @@ func complete(cmd *cobra.Command, flag string, words ...cobra.Completion) {
 }
 
 func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
-	if err := f.check(); err != nil {
+	if f.dryRun && f.json {
+		return usagef("--dry-run and --json: want one of them")
+	}
+	if err := named(cmd, "output", "config", "password-file"); err != nil {
 		return err
 	}
 	if err := checkInput(cmd, base); err != nil {
@@ -156,13 +159,13 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 	return printResult(cmd, result, f.dir, f.json)
 }
 
-// check says what is wrong with the flags together.
-func (f buildFlags) check() error {
-	switch {
-	case f.dir == "":
-		return usagef("--output is empty: want a directory")
-	case f.dryRun && f.json:
-		return usagef("--dry-run and --json: want one of them")
+// named refuses an empty name of a file, mostly a variable that somebody forgot to
+// set, where the flag would do nothing then.
+func named(cmd *cobra.Command, flags ...string) error {
+	for _, name := range flags {
+		if f := cmd.Flag(name); f.Changed && f.Value.String() == "" {
+			return usagef("--%s is empty: want a name", name)
+		}
 	}
 	return nil
 }

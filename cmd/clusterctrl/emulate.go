@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,10 +27,14 @@ func emulateCommand() *cobra.Command {
 		Example: "  clusterctrl emulate out/2025-05-13-1-bookworm-ClusterCTRL-arm64-lite-p1.img",
 		Args:    exactly(1, "IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(lab.Boards(), model) {
+				return usagef("--machine %q: want %s", model, strings.Join(lab.Boards(), " or "))
+			}
 			return emulate(cmd, lab.Config{Model: model, Image: args[0], Transcript: cmd.OutOrStdout()})
 		},
 	}
-	cmd.Flags().StringVar(&model, "machine", "raspi3b", "the `MODEL` to emulate: "+strings.Join(lab.Models(), ", "))
+	cmd.Flags().StringVar(&model, "machine", "raspi3b", "the `MODEL` to emulate: "+strings.Join(lab.Boards(), " or "))
+	complete(cmd, "machine", lab.Boards()...)
 	return cmd
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -88,13 +89,8 @@ func labUpCommand() *cobra.Command {
 		Short:   "Start a virtual cluster",
 		Long:    labUpHelp,
 		Example: labUpExample,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usagef("lab up: want IMAGE, one or more")
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return labUp(cmd, f, args) },
+		Args:    arguments(1, math.MaxInt, "IMAGE, one or more"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return labUp(cmd, f, args) },
 	}
 	cmd.Flags().StringVar(&f.kernel, "kernel", "", "start the kernel in `DIR`, an unpacked package of Debian's linux-image-arm64")
 	cmd.Flags().IntVar(&f.memory, "memory", 512, "give each machine `MIB` of memory")
@@ -116,6 +112,9 @@ func labSocket() (string, error) {
 }
 
 func labUp(cmd *cobra.Command, f labFlags, images []string) (err error) {
+	if err := named(cmd, "kernel"); err != nil {
+		return err
+	}
 	if f.memory < 128 {
 		return usagef("--memory %d: want 128 or more", f.memory)
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -103,8 +104,10 @@ func rootCommand() *cobra.Command {
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		if what, _, number := strings.Cut(err.Error(), "strconv.ParseInt"); number {
-			return usagef("%swant a whole number", what)
+		for parser, want := range map[string]string{"strconv.ParseInt": "a whole number", "strconv.ParseBool": "true or false"} {
+			if what, _, its := strings.Cut(err.Error(), parser); its {
+				return usagef("%swant %s", what, want)
+			}
 		}
 		return usagef("%w", err)
 	})
@@ -118,10 +121,18 @@ func rootCommand() *cobra.Command {
 }
 
 // exactly is [cobra.ExactArgs] with errors of ours.
-func exactly(n int, what string) cobra.PositionalArgs {
+func exactly(n int, what string) cobra.PositionalArgs { return arguments(n, n, what) }
+
+// arguments is [cobra.RangeArgs] with errors of ours. It takes no empty word, which
+// mostly is a variable that somebody forgot to set.
+func arguments(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != n {
-			return usagef("%s: got %d arguments: want %s", cmd.Name(), len(args), what)
+		_, verb, _ := strings.Cut(cmd.CommandPath(), " ")
+		if len(args) < least || len(args) > most {
+			return usagef("%s: got %d arguments: want %s", verb, len(args), what)
+		}
+		if slices.Contains(args, "") {
+			return usagef("%s: got an empty argument: want %s", verb, what)
 		}
 		return nil
 	}

@@ -47,12 +47,7 @@ func nodesCommand() *cobra.Command {
 		Short:   "List the nodes that are plugged in, or make more node images",
 		Long:    nodesHelp,
 		Example: nodesExample,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usagef("nodes: got %d arguments: want none, or IMAGE, a controller's", len(args))
-			}
-			return nil
-		},
+		Args:    arguments(0, 1, "none, or IMAGE, a controller's"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return f.list(cmd)
@@ -94,6 +89,9 @@ func (f nodesFlags) list(cmd *cobra.Command) error {
 }
 
 func runNodes(cmd *cobra.Command, f nodesFlags, image string) error {
+	if err := named(cmd, "output"); err != nil {
+		return err
+	}
 	o := provision.NodeOptions{Controller: image, Dir: f.dir, Sums: !f.noSums, Branded: f.branded}
 	if o.Dir == "" {
 		o.Dir = filepath.Dir(image)

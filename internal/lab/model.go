@@ -76,6 +76,12 @@ var models = map[string]model{
 // Models returns the names of the machines that can be emulated.
 func Models() []string { return slices.Sorted(maps.Keys(models)) }
 
+// Boards returns those of [Models] that are Raspberry Pis, which start what is on
+// their card.
+func Boards() []string {
+	return slices.DeleteFunc(Models(), func(name string) bool { return models[name].kernel == "" })
+}
+
 func findModel(name string) (model, error) {
 	m, ok := models[name]
 	if !ok {
