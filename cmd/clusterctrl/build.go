@@ -124,13 +124,13 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 	if err := checkInput(cmd, base); err != nil {
 		return err
 	}
-	o := provision.Options{Base: base, Input: cmd.InOrStdin(), Dir: f.dir, Sums: !f.noSums, Branded: f.branded, Programs: payload.Programs}
+	o := provision.Options{Dir: f.dir, Sums: !f.noSums, Branded: f.branded, Programs: payload.Programs}
 	var err error
 	if o.Existing, err = existing(f.force, f.keep); err != nil {
 		return err
 	}
-	if base == "sample" {
-		o.Base, o.Input, o.InputName = diskimage.Stdin, bytes.NewReader(sample.Image), sample.Name
+	if o.Base, o.Input = input(cmd, base); base == sampleBase {
+		o.InputName = sample.Name
 	}
 	if f.sum != "" {
 		sum, err := diskimage.ParseSum(f.sum)
@@ -168,6 +168,17 @@ func named(cmd *cobra.Command, flags ...string) error {
 		}
 	}
 	return nil
+}
+
+// sampleBase stands for the image that comes with this program.
+const sampleBase = "sample"
+
+// input says what to open for an image: a file, or standard input and what that is.
+func input(cmd *cobra.Command, image string) (name string, stdin io.Reader) {
+	if image == sampleBase {
+		return diskimage.Stdin, bytes.NewReader(sample.Image)
+	}
+	return image, cmd.InOrStdin()
 }
 
 // checkInput refuses to wait for an image that somebody types.
@@ -217,7 +228,7 @@ func sourceDate() (time.Time, error) {
 // settings reads the settings file and lets the flags that are given win.
 func (f buildFlags) settings(cmd *cobra.Command, base string) (settings.Settings, error) {
 	file := f.config
-	if file == "" && base != diskimage.Stdin && base != "sample" {
+	if file == "" && base != diskimage.Stdin && base != sampleBase {
 		var err error
 		if file, err = settings.Find(filepath.Dir(base)); err != nil {
 			return settings.Settings{}, err

@@ -9,7 +9,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const inspectExample = `  clusterctrl inspect 2025-05-13-raspios-bookworm-arm64-lite.img.xz
+const inspectHelp = `Inspect looks into an image, packed or not, and says what it is. It changes
+nothing. IMAGE is what "build" takes, and what it makes, also a card in a reader;
+"-" is standard input, "sample" the small image that comes with this program.`
+
+const inspectExample = `  clusterctrl inspect sample
+  clusterctrl inspect 2025-05-13-raspios-bookworm-arm64-lite.img.xz
   clusterctrl inspect --json out/*-p1.img`
 
 func inspectCommand() *cobra.Command {
@@ -17,7 +22,7 @@ func inspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "inspect IMAGE",
 		Short:   "Say what an image is: release, partitions, network, role",
-		Long:    "Inspect looks into an image, packed or not, and says what it is. It changes\nnothing.",
+		Long:    inspectHelp,
 		Example: inspectExample,
 		Args:    exactly(1, "IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -26,10 +31,12 @@ func inspectCommand() *cobra.Command {
 			}
 			show := display(cmd)
 			defer show.Wait()
-			report, err := provision.Inspect(cmd.Context(), args[0], cmd.InOrStdin(), show.Start)
+			file, stdin := input(cmd, args[0])
+			report, err := provision.Inspect(cmd.Context(), file, stdin, show.Start)
 			if err != nil {
 				return err
 			}
+			report.File = args[0]
 			show.Wait()
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), report)
