@@ -66,14 +66,12 @@ func labCommand() *cobra.Command {
 		return usagef("lab: want up, status, console or another of its commands")
 	}
 	cmd.AddCommand(labUpCommand(), labStatusCommand(), labDownCommand(), labConsoleCommand())
-	for _, verb := range []struct{ do, short string }{
-		{lab.AskOn, "Switch a machine on"},
-		{lab.AskCut, "Cut the power of a machine"},
-		{lab.AskPlug, "Plug a node into the controller"},
-		{lab.AskUnplug, "Pull a node's plug"},
-	} {
-		cmd.AddCommand(labVerb(verb.do, verb.short))
-	}
+	cmd.AddCommand(
+		labVerb(lab.AskOn, "MACHINE", "Switch a machine on", labOnHelp),
+		labVerb(lab.AskCut, "MACHINE", "Cut the power of a machine", labCutHelp),
+		labVerb(lab.AskPlug, "NODE", "Plug a node into the controller", labPlugHelp),
+		labVerb(lab.AskUnplug, "NODE", "Pull a node's plug", labUnplugHelp),
+	)
 	return cmd
 }
 
@@ -115,8 +113,8 @@ func labUp(cmd *cobra.Command, f labFlags, images []string) (err error) {
 	if err := named(cmd, "kernel"); err != nil {
 		return err
 	}
-	if f.memory < 128 {
-		return usagef("--memory %d: want 128 or more", f.memory)
+	if err := checkMemory(cmd.ErrOrStderr(), f.memory, len(images)); err != nil {
+		return err
 	}
 	members, err := labMembers(cmd.Context(), images, f.memory)
 	if err != nil {
@@ -158,6 +156,21 @@ func labUp(cmd *cobra.Command, f labFlags, images []string) (err error) {
 		m.PowerOn()
 	}
 	return rig.Serve(cmd.Context(), socket)
+}
+
+// checkMemory refuses machines for which there is no room, and warns of those for
+// which others have to make some. Machines take only what they use of theirs.
+func checkMemory(w io.Writer, each, machines int) error {
+	total, available := lab.HostMemory()
+	switch {
+	case each < 128:
+		return usagef("--memory %d: want 128 or more", each)
+	case total > 0 && each > total/machines:
+		return usagef("--memory %d: want %d or less for each of %d: this computer has %d MiB", each, total/machines, machines, total)
+	case available > 0 && each > available/machines:
+		fmt.Fprintf(w, "warning: the cluster may want %d MiB of memory, %d are free here: see --memory\n", each*machines, available)
+	}
+	return nil
 }
 
 // labMembers finds out what the images are to be.
@@ -258,11 +271,28 @@ func labAsk(q lab.Request) (lab.Reply, io.ReadWriteCloser, error) {
 	return lab.Ask(socket, q)
 }
 
-func labVerb(do, short string) *cobra.Command {
+const (
+	labOnHelp = `On switches a machine on again, after "lab cut" or after its system switched it off.
+To one that is on, it does nothing.`
+
+	labCutHelp = `Cut takes the power from a machine at once: what its system has not written yet is
+lost. "lab on" switches it on again.`
+
+	labPlugHelp = `Plug puts a node's USB cable into the controller, after "lab unplug". When a cluster
+starts, all cables are in.`
+
+	labUnplugHelp = `Unplug pulls a node's USB cable out of the controller. The node stays on: other than
+on a desk, its power does not come by that cable.`
+)
+
+// labVerb makes the command that has something done to what, a machine or a node.
+func labVerb(do, what, short, long string) *cobra.Command {
 	return &cobra.Command{
-		Use:               do + " MACHINE",
+		Use:               do + " " + what,
 		Short:             short,
-		Args:              exactly(1, "MACHINE, such as p1"),
+		Long:              long,
+		Example:           "  clusterctrl lab " + do + " p1",
+		Args:              exactly(1, what+", such as p1"),
 		ValidArgsFunction: completeMachine(do),
 		RunE: func(_ *cobra.Command, args []string) error {
 			_, _, err := labAsk(lab.Request{Do: do, Machine: args[0]})
@@ -319,9 +349,11 @@ func labConsoleCommand() *cobra.Command {
 
 func labDownCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "down",
-		Short: "End the virtual cluster",
-		Args:  exactly(0, "none"),
+		Use:     "down",
+		Short:   "End the virtual cluster",
+		Long:    "Down ends the virtual cluster, as Ctrl-C in the terminal of \"lab up\" does. It returns\nwhen its machines and their copies of the images are gone.",
+		Example: "  clusterctrl lab down",
+		Args:    exactly(0, "none"),
 		RunE: func(*cobra.Command, []string) error {
 			_, conn, err := labAsk(lab.Request{Do: lab.AskDown})
 			if err != nil {
@@ -337,9 +369,11 @@ func labDownCommand() *cobra.Command {
 func labStatusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "Say how the machines are",
-		Args:  exactly(0, "none"),
+		Use:     "status",
+		Short:   "Say how the machines are",
+		Long:    "Status says which machines are on, and which nodes' USB cables are in.",
+		Example: "  clusterctrl lab status\n  clusterctrl lab status --json",
+		Args:    exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			answer, _, err := labAsk(lab.Request{Do: lab.AskStatus})
 			if err != nil {
