@@ -44,10 +44,11 @@ Exit status: 0, 1 if something went wrong and nothing was made, 2 if the command
 line is wrong.`
 
 const buildExample = `  # a controller and four nodes, into the folder out
+  mkdir out
   clusterctrl build 2025-05-13-raspios-bookworm-arm64-lite.img.xz --nodes 4 -o out
 
   # check the download first, and see what would be changed in it
-  clusterctrl build base.img.xz --sha256 4e2b... --dry-run
+  clusterctrl build base.img.xz --sha256 "$(cut -c 1-64 base.img.xz.sha256)" --dry-run
 
   # ten nodes that log "anna" in by key, with the network card that Windows 11 has a driver for
   clusterctrl build base.img.xz --nodes 10 --user anna --password-file secret.txt \

@@ -20,7 +20,7 @@ func compositeCommand() *cobra.Command {
 		Use:     "composite {start | stop}",
 		Short:   "Start or stop the USB gadget of a node (on the node)",
 		Long:    compositeHelp,
-		Example: "  sudo composite-clusterctrl start",
+		Example: "  sudo composite-clusterctrl start\n  sudo composite-clusterctrl stop",
 		Args:    exactly(0, "start or stop"),
 	}
 	start := func(ctx context.Context) (gadget.Report, error) { return gadget.Start(ctx, gadget.Options{}) }
@@ -33,9 +33,10 @@ func compositeCommand() *cobra.Command {
 
 func gadgetVerb(name, short string, run func(context.Context) (gadget.Report, error)) *cobra.Command {
 	return &cobra.Command{
-		Use:   name,
-		Short: short,
-		Args:  exactly(0, "none"),
+		Use:     name,
+		Short:   short,
+		Example: "  sudo composite-clusterctrl " + name,
+		Args:    exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			report, err := run(cmd.Context())
 			if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {

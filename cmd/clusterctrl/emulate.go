@@ -24,7 +24,7 @@ func emulateCommand() *cobra.Command {
 		Use:     "emulate IMAGE",
 		Short:   "Boot an image on an emulated Raspberry Pi (needs QEMU)",
 		Long:    emulateHelp,
-		Example: "  clusterctrl emulate out/2025-05-13-1-bookworm-ClusterCTRL-arm64-lite-p1.img",
+		Example: "  clusterctrl emulate out/*-p1.img",
 		Args:    exactly(1, "IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(lab.Boards(), model) {

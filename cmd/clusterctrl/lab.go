@@ -40,7 +40,7 @@ The machines need a Linux for arm64 with drivers for QEMU and for virtual USB, b
 ends: that of Raspberry Pi OS lacks them, Debian's has them. Where the images hold
 no such kernel, give the directory of one that was unpacked:
 
-  dpkg-deb -x linux-image-6.1.0-40-arm64_6.1.153-1_arm64.deb kernel
+  dpkg-deb -x linux-image-*.deb kernel
   clusterctrl lab up --kernel kernel out/*-CNAT.img out/*-p*.img`
 
 const labUpExample = `  clusterctrl lab up --kernel kernel out/*-CNAT.img out/*-p[1-4].img
@@ -59,9 +59,9 @@ func labCommand() *cobra.Command {
 		Example: labUpExample,
 		Args:    cobra.ArbitraryArgs,
 	}
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return usagef("unknown command %q of lab", args[0])
+			return unknown(cmd, args[0])
 		}
 		return usagef("lab: want up, status, console or another of its commands")
 	}

@@ -87,18 +87,36 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format+"; see --help", args...)}
 }
 
+const rootHelp = `Clusterctrl turns a Raspberry Pi OS image into the images of a cluster: a
+controller's and one for each Raspberry Pi on a ClusterHAT or ClusterCTRL board.
+That needs no root, no loop devices and no other programs. The images hold it
+too, for controllers and nodes.`
+
+const rootExample = `  # what it makes, of a small image that comes with it
+  mkdir out
+  clusterctrl build sample -o out
+  clusterctrl inspect out/*-p1.img
+
+  # a controller and four nodes
+  clusterctrl build 2025-05-13-raspios-bookworm-arm64-lite.img.xz --nodes 4 -o out
+
+  # on the controller: what is plugged in, and the console of one node
+  clusterctrl nodes
+  clusterctrl console p1`
+
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "clusterctrl",
 		Short:         "Build, boot and control a cluster of Raspberry Pis",
-		Long:          "Clusterctrl turns a Raspberry Pi OS image into the images of a cluster:\na controller's and one for each Raspberry Pi on a ClusterHAT or ClusterCTRL\nboard. It needs no root, no loop devices and no other programs.",
+		Long:          rootHelp,
+		Example:       rootExample,
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q", args[0])
+				return unknown(cmd, args[0])
 			}
 			return cmd.Help()
 		},
@@ -112,12 +130,60 @@ func rootCommand() *cobra.Command {
 		return usagef("%w", err)
 	})
 	root.PersistentFlags().BoolP("quiet", "q", false, "show no progress")
-	root.AddCommand(
-		buildCommand(), nodesCommand(), inspectCommand(), reconfigCommand(), verifyCommand(),
-		compositeCommand(), initCommand(), consoleCommand(), sshCommand(),
-		emulateCommand(), labCommand(),
-	)
+	addGroup(root, "Images, on any computer:", buildCommand(), inspectCommand(), reconfigCommand(), verifyCommand())
+	addGroup(root, "On a controller:", nodesCommand(), consoleCommand(), sshCommand(), initCommand())
+	addGroup(root, "On a node:", compositeCommand())
+	addGroup(root, "Without hardware:", emulateCommand(), labCommand())
+	addCobras(root)
 	return root
+}
+
+// addGroup adds commands that help lists under a title.
+func addGroup(root *cobra.Command, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, cmd := range commands {
+		cmd.GroupID = title
+	}
+	root.AddCommand(commands...)
+}
+
+// addCobras adds the commands that cobra brings, which by themselves overlook what
+// they do not know.
+func addCobras(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				if about, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+					return unknown(about, rest[0])
+				}
+				return nil
+			}
+		case "completion":
+			cmd.Args = exactly(0, "bash, fish, powershell or zsh")
+			cmd.RunE = func(*cobra.Command, []string) error {
+				return usagef("completion: want bash, fish, powershell or zsh")
+			}
+			for _, shell := range cmd.Commands() {
+				shell.Args = exactly(0, "none")
+			}
+		}
+	}
+}
+
+// unknown says that a command has none of that name, and which it may have been.
+func unknown(cmd *cobra.Command, word string) error {
+	what := fmt.Sprintf("unknown command %q", word)
+	if cmd.HasParent() {
+		what += " of " + cmd.Name()
+	}
+	cmd.SuggestionsMinimumDistance = 2 // letters that may be wrong
+	if near := cmd.SuggestionsFor(word); len(near) > 0 {
+		what += ", want " + strings.Join(near, " or ")
+	}
+	return usagef("%s", what)
 }
 
 // exactly is [cobra.ExactArgs] with errors of ours.

@@ -25,11 +25,12 @@ const nodesExample = `  # what is plugged in; then what comes and goes, until Ct
   clusterctrl nodes
   clusterctrl nodes --watch
 
-  # ten nodes beside the controller's image
-  clusterctrl nodes out/2025-05-13-1-bookworm-ClusterCTRL-arm64-lite-CBRIDGE.img --nodes 10
+  # images of two more nodes, beside the controller's
+  clusterctrl nodes out/*-CBRIDGE.img --only p5,p6
 
-  # two more, elsewhere
-  clusterctrl nodes CBRIDGE.img --only p11,p12 -o cards`
+  # of ten, elsewhere
+  mkdir cards
+  clusterctrl nodes out/*-CBRIDGE.img --nodes 10 -o cards`
 
 type nodesFlags struct {
 	watch                     bool

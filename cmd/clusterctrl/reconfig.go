@@ -31,8 +31,11 @@ Under the name reconfig-clusterctrl, started by the kernel through init=, it doe
 the same to the running Pi and restarts it.`
 
 const reconfigExample = `  # see what would change, then change it
-  clusterctrl reconfig p7 --image p7.img --dry-run
-  clusterctrl reconfig p7 --image p7.img
+  clusterctrl reconfig p7 --image card.img --dry-run
+  clusterctrl reconfig p7 --image card.img
+
+  # a card in a reader
+  sudo clusterctrl reconfig p7 --image /dev/sdb
 
   # the root of a node that boots over USB
   sudo clusterctrl reconfig p7 --root /srv/p7`
@@ -144,7 +147,7 @@ func verifyCommand() *cobra.Command {
 		Use:               "verify ROLE {--image FILE | --root DIR}",
 		Short:             "Say how an image or a directory deviates from a role",
 		Long:              verifyHelp,
-		Example:           "  clusterctrl verify p7 --image p7.img",
+		Example:           "  clusterctrl verify p7 --image card.img",
 		Args:              exactly(1, "ROLE: cbridge, cnat, or p1 to p252"),
 		ValidArgsFunction: completeRole,
 		RunE: func(cmd *cobra.Command, args []string) error {
