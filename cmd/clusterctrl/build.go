@@ -103,6 +103,7 @@ func buildCommand() *cobra.Command {
 	fl.StringVar(&f.network, "network", "", "configure this network `PROGRAM` instead of the one found")
 	fl.StringVar(&f.country, "wifi-country", "", "`CODE` of the country whose Wi-Fi rules apply, such as DE")
 	fl.BoolVar(&f.json, "json", false, "print what was made as JSON")
+	completeDir(cmd, "output")
 	complete(cmd, "gadget", string(node.RNDIS), string(node.NCM), string(node.ECM))
 	complete(cmd, "network", string(rootfs.DHCPCD), string(rootfs.IfUpDown), string(rootfs.NetworkManager))
 	return cmd
@@ -111,6 +112,13 @@ func buildCommand() *cobra.Command {
 // complete has shells offer the words that a flag takes.
 func complete(cmd *cobra.Command, flag string, words ...cobra.Completion) {
 	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // there is no such flag
+	}
+}
+
+// completeDir has shells offer directories for a flag.
+func completeDir(cmd *cobra.Command, flag string) {
+	if err := cmd.MarkFlagDirname(flag); err != nil {
 		panic(err) // there is no such flag
 	}
 }

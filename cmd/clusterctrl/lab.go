@@ -91,6 +91,7 @@ func labUpCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, args []string) error { return labUp(cmd, f, args) },
 	}
 	cmd.Flags().StringVar(&f.kernel, "kernel", "", "start the kernel in `DIR`, an unpacked package of Debian's linux-image-arm64")
+	completeDir(cmd, "kernel")
 	cmd.Flags().IntVar(&f.memory, "memory", 512, "give each machine `MIB` of memory")
 	return cmd
 }

@@ -70,6 +70,7 @@ func nodesCommand() *cobra.Command {
 	fl.BoolVar(&f.keep, "keep", false, "images: keep those that exist, make the others")
 	fl.BoolVar(&f.noSums, "no-sums", false, "images: write no SHA256SUMS: faster, for many nodes")
 	fl.BoolVar(&f.branded, "branded", false, "images: make each what its first boot would make it")
+	completeDir(cmd, "output")
 	return cmd
 }
 

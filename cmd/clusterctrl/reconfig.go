@@ -46,6 +46,7 @@ type target struct{ dir, image string }
 func (t *target) addFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.image, "image", "", "the tree is in the disk image `FILE`")
 	cmd.Flags().StringVar(&t.dir, "root", "", "the tree is in the directory `DIR`")
+	completeDir(cmd, "root")
 }
 
 // open opens the tree; mode is that of the image, as for [os.OpenFile]. commit
