@@ -36,7 +36,7 @@ import (
 
 // A Config says what machine to build.
 type Config struct {
-	Model   string // one of [Models]
+	Model   string // one of [Boards], or amd64 or arm64
 	Image   string // of the card or disk; empty for none
 	InPlace bool   // the machine writes to Image itself, not to a copy
 	Dir     string // for the machine's files; empty for the system's directory for temporary files

@@ -73,19 +73,19 @@ var models = map[string]model{
 	},
 }
 
-// Models returns the names of the machines that can be emulated.
-func Models() []string { return slices.Sorted(maps.Keys(models)) }
+// modelNames returns the names of the machines that can be emulated.
+func modelNames() []string { return slices.Sorted(maps.Keys(models)) }
 
-// Boards returns those of [Models] that are Raspberry Pis, which start what is on
+// Boards returns the names of those that are Raspberry Pis, which start what is on
 // their card.
 func Boards() []string {
-	return slices.DeleteFunc(Models(), func(name string) bool { return models[name].kernel == "" })
+	return slices.DeleteFunc(modelNames(), func(name string) bool { return models[name].kernel == "" })
 }
 
 func findModel(name string) (model, error) {
 	m, ok := models[name]
 	if !ok {
-		return model{}, fmt.Errorf("machine %q: want one of %s", name, strings.Join(Models(), ", "))
+		return model{}, fmt.Errorf("machine %q: want one of %s", name, strings.Join(modelNames(), ", "))
 	}
 	return m, nil
 }

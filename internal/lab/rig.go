@@ -35,8 +35,7 @@ type MemberConfig struct {
 	Name       string
 	Image      string
 	Controller bool
-	Memory     int      // in MiB
-	KernelArgs []string // further words for the kernel
+	Memory     int // in MiB
 }
 
 // A Rig is a virtual cluster: a controller, nodes, and the USB cable between it
@@ -199,7 +198,7 @@ func (r *Rig) newMember(ctx context.Context, c MemberConfig, kernel string) (*Me
 		Model: rigModel, Image: c.Image, Dir: r.Dir, Transcript: &m.screen, QEMU: args,
 		Software: &Software{Kernel: kernel, Initramfs: initrd},
 		// The names of network cards are the kernel's, as on a Pi.
-		KernelArgs: append([]string{"net.ifnames=0"}, c.KernelArgs...),
+		KernelArgs: []string{"net.ifnames=0"},
 	})
 	if err != nil {
 		return nil, err

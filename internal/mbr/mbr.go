@@ -88,16 +88,6 @@ func Read(disk io.ReaderAt, size int64) (Table, error) {
 	return t, nil
 }
 
-// SetID gives the disk another id, and by that each partition another PARTUUID.
-func SetID(disk Device, id uint32) error {
-	raw, s, err := readSector(disk)
-	if err != nil {
-		return err
-	}
-	s.ID = id
-	return writeSector(disk, raw, s)
-}
-
 // Grow makes partition n, counted from 1, extend over size bytes of a disk of
 // diskSize bytes. It does not shrink one.
 func Grow(disk Device, diskSize int64, n int, size int64) error {
