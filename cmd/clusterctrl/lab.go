@@ -46,7 +46,7 @@ no such kernel, give the directory of one that was unpacked:
 const labUpExample = `  clusterctrl lab up --kernel kernel out/*-CNAT.img out/*-p[1-4].img
 
   # in another terminal
-  clusterctrl lab console cnat       # then, in there: clusterctrl nodes
+  clusterctrl lab console cnat       # then, in there: /usr/sbin/clusterctrl nodes
   clusterctrl lab unplug p2
   clusterctrl lab cut p1             # its power
   clusterctrl lab down`
