@@ -111,6 +111,9 @@ func startUdev(t *testing.T) {
 			t.Fatal(err)
 		}
 		if bytes.Contains(buf[:n], []byte("READY=1")) {
+			if said := read(udevLog); strings.Contains(said, udevRules) {
+				t.Errorf("systemd-udevd complains about our rules:\n%s", said)
+			}
 			return
 		}
 	}

@@ -65,7 +65,7 @@ func (s System) bridges(role node.Role) []edit.Edit {
 // noBridges takes away what bridges made, but for what gadgetLink writes anew.
 func (s System) noBridges() []edit.Edit {
 	if s.Network == rootfs.NetworkManager {
-		return removeProfiles(bridgeProfiles...)
+		return append(removeProfiles(bridgeProfiles...), edit.Remove{Name: portsScript})
 	}
 	return []edit.Edit{edit.Remove{Name: fragment}}
 }

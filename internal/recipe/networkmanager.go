@@ -27,14 +27,13 @@ autoconnect-priority=100
 
 // bridgeProfiles are the profiles of a controller. The uplink is one only
 // where it is a port of the bridge.
-var bridgeProfiles = []string{"clusterctrl-br0", "clusterctrl-brint", "clusterctrl-ports", uplinkProfileName}
+var bridgeProfiles = []string{"clusterctrl-br0", "clusterctrl-brint", uplinkProfileName}
 
 // The uuids are made up, and the same everywhere: they name the profile, not
 // the machine.
 var profileUUIDs = map[string]string{
 	"clusterctrl-br0":   "6a1b2f5e-4f0c-4a53-9a1e-0c1a5b7d0001",
 	"clusterctrl-brint": "6a1b2f5e-4f0c-4a53-9a1e-0c1a5b7d0002",
-	"clusterctrl-ports": "6a1b2f5e-4f0c-4a53-9a1e-0c1a5b7d0003",
 	uplinkProfileName:   "6a1b2f5e-4f0c-4a53-9a1e-0c1a5b7d0004",
 	gadgetProfileName:   "6a1b2f5e-4f0c-4a53-9a1e-0c1a5b7d0005",
 }
@@ -57,20 +56,41 @@ func removeProfiles(names ...string) []edit.Edit {
 	return edits
 }
 
-// controllerProfiles makes the two bridges. One profile serves every node's
-// link, by a pattern of names and any number of times at once.
+// portsScript is run by NetworkManager-dispatcher(8), and by udev for new bridges.
+const portsScript = "etc/NetworkManager/dispatcher.d/90-clusterctrl"
+
+// joinBridges is what the script does. udev has nodes' links join the bridges that
+// are up; where they are has nothing to do with NetworkManager, except that it
+// takes all ports out of a bridge that it sets up anew.
+var joinBridges = fmt.Sprintf(`#!/bin/sh
+# Written by clusterctrl: nodes' links join a bridge that comes up, or up anew.
+cd /sys/class/net && [ -e "$1" ] || exit 0
+case "$1 $2" in
+"%[1]s up" | "%[1]s down")
+	for i in %[2]s*/device %[3]s*/device; do
+		[ ! -e "$i" ] || ip link set dev "${i%%/*}" master %[1]s up
+	done
+	;;
+"%[4]s up" | "%[4]s down")
+	for i in %[3]s*.%[5]d; do
+		[ ! -e "$i" ] || ip link set dev "$i" master %[4]s
+	done
+	;;
+esac
+`, node.Bridge, node.LinkPrefix, node.USBBootLinkPrefix, node.InternalBridge, node.NFSVLAN)
+
+// controllerProfiles makes the two bridges.
 func controllerProfiles(role node.Role) []edit.Edit {
 	br0 := staticAddr(node.ControllerAddr)
 	uplink := removeProfiles(uplinkProfileName)
 	if !role.NAT {
 		br0 = dhcpBeside(node.ControllerAddr)
-		uplink = []edit.Edit{profile(uplinkProfileName, "ethernet", port(fmt.Sprintf("interface-name=%s\n", node.Uplink)))}
+		uplink = []edit.Edit{profile(uplinkProfileName, "ethernet", uplinkPort())}
 	}
 	edits := []edit.Edit{
 		profile("clusterctrl-br0", "bridge", bridge(node.Bridge)+br0),
 		profile("clusterctrl-brint", "bridge", bridge(node.InternalBridge)+staticAddr(node.ControllerNFSAddr)),
-		profile("clusterctrl-ports", "ethernet", port("multi-connect=3\n")+
-			fmt.Sprintf("\n[match]\ninterface-name=%s*;%s*;\n", node.LinkPrefix, node.USBBootLinkPrefix)),
+		edit.WriteFile{Name: portsScript, Data: joinBridges, Perm: 0o755},
 	}
 	return append(edits, uplink...)
 }
@@ -79,9 +99,9 @@ func bridge(name string) string {
 	return fmt.Sprintf("interface-name=%s\n\n[bridge]\nstp=false\n", name)
 }
 
-// port continues the connection section of a profile that joins br0.
-func port(which string) string {
-	return fmt.Sprintf("%smaster=%s\nslave-type=bridge\n", which, node.Bridge)
+// uplinkPort has eth0 join br0.
+func uplinkPort() string {
+	return fmt.Sprintf("interface-name=%s\nmaster=%s\nslave-type=bridge\n", node.Uplink, node.Bridge)
 }
 
 func staticAddr(addr netip.Addr) string {

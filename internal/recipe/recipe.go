@@ -53,6 +53,7 @@ var facts = map[string]string{
 	"InternalBridge":    node.InternalBridge,
 	"Uplink":            node.Uplink,
 	"UplinkProfile":     profileFile(uplinkProfileName),
+	"PortsScript":       portsScript,
 	"GadgetLink":        node.GadgetLink,
 	"ControllerAddr":    node.ControllerAddr.String(),
 	"ControllerNFSAddr": node.ControllerNFSAddr.String(),
@@ -75,9 +76,9 @@ func (s System) file(name string) string {
 	if err != nil {
 		panic(err) // the program was built with it
 	}
-	values := map[string]string{"Function": string(s.Function), "JoinBridge": ""}
-	if s.Network != rootfs.NetworkManager {
-		values["JoinBridge"] = "yes"
+	values := map[string]string{"Function": string(s.Function), "NetworkManager": ""}
+	if s.Network == rootfs.NetworkManager {
+		values["NetworkManager"] = "yes"
 	}
 	for name, fact := range facts {
 		values[name] = fact

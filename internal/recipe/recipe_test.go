@@ -285,6 +285,9 @@ func TestBranded(t *testing.T) {
 		{"cbridge", rootfs.NetworkManager, "etc/NetworkManager/system-connections/clusterctrl-br0.nmconnection", "\n[ipv6]\nmethod=link-local\n"},
 		{"p7", rootfs.NetworkManager, "etc/NetworkManager/system-connections/clusterctrl-usb0.nmconnection", "\n[ipv6]\nmethod=link-local\n"},
 		{"cnat", rootfs.NetworkManager, "etc/NetworkManager/system-connections/clusterctrl-eth0.nmconnection", "-"},
+		{"cnat", rootfs.NetworkManager, "etc/NetworkManager/dispatcher.d/90-clusterctrl", "#!/bin/sh\n"},
+		{"p7", rootfs.NetworkManager, "etc/NetworkManager/dispatcher.d/90-clusterctrl", "-"},
+		{"cnat", rootfs.IfUpDown, "etc/NetworkManager/dispatcher.d/90-clusterctrl", "-"},
 		{"cnat", rootfs.NetworkManager, "etc/NetworkManager/system-connections/clusterctrl-br0.nmconnection", "method=manual\naddress1=172.19.181.254/24\n"},
 		{"cnat", rootfs.NetworkManager, "etc/default/clusterctrl", "\nTYPE=cnat\n"},
 		{"cnat", rootfs.NetworkManager, "etc/sysctl.d/90-clusterctrl.conf", "net.ipv4.ip_forward=1 # ClusterCTRL\n"},
@@ -342,16 +345,50 @@ func TestUdevRules(t *testing.T) {
 	const rules = "etc/udev/rules.d/90-clusterctrl.rules"
 	// NetworkManager's 85-nm-unmanaged.rules, before ours, set this to 1.
 	const manage = `SUBSYSTEM=="net", KERNEL=="usb0", ENV{DEVTYPE}=="gadget", ENV{NM_UNMANAGED}="0"`
-	const address = `KERNEL=="br0", TEST=="/etc/NetworkManager/system-connections/clusterctrl-eth0.nmconnection", ` +
+	const address = `ACTION=="add", KERNEL=="br0", TEST=="/etc/NetworkManager/system-connections/clusterctrl-eth0.nmconnection", ` +
 		`RUN+="/bin/sh -c 'ip link set dev br0 address $$(cat /sys/class/net/eth0/address)'"`
+	const (
+		join    = `RUN+="/bin/ip link set dev $name master br0 up"`
+		collect = `KERNEL=="br0|brint", RUN+="/etc/NetworkManager/dispatcher.d/90-clusterctrl $name up"`
+	)
 	for _, n := range networks {
 		s, _ := stock(n)
 		text := s.file(rules)
-		if !strings.Contains(text, "\n"+manage+"\n") {
-			t.Errorf("%s: want the line %s", n, manage)
+		for _, want := range []string{"\n" + manage + "\n", join} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: want %s", n, want)
+			}
 		}
-		if got, want := strings.Contains(text, address), n == rootfs.NetworkManager; got != want {
-			t.Errorf("%s: gives br0 the address of eth0: %t, want %t", n, got, want)
+		for _, only := range []string{address, collect} {
+			if got, want := strings.Contains(text, only), n == rootfs.NetworkManager; got != want {
+				t.Errorf("%s: has %s: %t, want %t", n, only, got, want)
+			}
+		}
+	}
+}
+
+// TestJoinBridges runs the script for NetworkManager with the links that there are in a
+// directory, and an ip that says what it is to do.
+func TestJoinBridges(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"net/br0", "net/brint", "net/eth0/device", "net/ethpi1/device", "net/ethpi252/device", "net/ethupi7/device", "net/ethupi7.10"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "ip"), []byte("#!/bin/sh\necho \"$*\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	script := strings.Replace(joinBridges, "/sys/class/net", filepath.Join(dir, "net"), 1)
+	const br0 = "link set dev ethpi1 master br0 up\nlink set dev ethpi252 master br0 up\nlink set dev ethupi7 master br0 up\n"
+	const brint = "link set dev ethupi7.10 master brint\n"
+	for args, want := range map[string]string{
+		"br0 up": br0, "br0 down": br0, "br0 pre-up": "", "brint up": brint, "brint down": brint, "eth0 up": "", "none hostname": "",
+	} {
+		cmd := exec.Command("sh", append([]string{"-c", script, "script"}, strings.Fields(args)...)...)
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
+			t.Errorf("%s: %v\n%swant\n%s", args, err, out, want)
 		}
 	}
 }

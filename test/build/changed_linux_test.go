@@ -63,10 +63,10 @@ const (
 ~ etc/dhcp/dhclient.conf
 `
 	changedInTrixie = `
++ -rwxr-xr-x 0:0 etc/NetworkManager/dispatcher.d/90-clusterctrl
 + -rw------- 0:0 etc/NetworkManager/system-connections/clusterctrl-br0.nmconnection
 + -rw------- 0:0 etc/NetworkManager/system-connections/clusterctrl-brint.nmconnection
 + -rw------- 0:0 etc/NetworkManager/system-connections/clusterctrl-eth0.nmconnection
-+ -rw------- 0:0 etc/NetworkManager/system-connections/clusterctrl-ports.nmconnection
 + -rw------- 0:0 etc/NetworkManager/system-connections/clusterctrl-usb0.nmconnection
 + -rw-r--r-- 0:0 etc/cloud/cloud.cfg.d/99-clusterctrl.cfg
 `
