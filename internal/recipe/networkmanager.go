@@ -60,24 +60,34 @@ func removeProfiles(names ...string) []edit.Edit {
 const portsScript = "etc/NetworkManager/dispatcher.d/90-clusterctrl"
 
 // joinBridges is what the script does. udev has nodes' links join the bridges that
-// are up; where they are has nothing to do with NetworkManager, except that it
-// takes all ports out of a bridge that it sets up anew.
-var joinBridges = fmt.Sprintf(`#!/bin/sh
-# Written by clusterctrl: nodes' links join a bridge that comes up, or up anew.
+// are up, and NetworkManager has no hand in it, except that it takes all ports out
+// of a bridge that it sets up anew. It cannot give a bridge the address of a port.
+func joinBridges(role node.Role) string {
+	address := fmt.Sprintf("cat %s/address", node.Bridge)
+	if !role.NAT {
+		address = fmt.Sprintf("cat %s/address 2>/dev/null || %s", node.Uplink, address)
+	}
+	return fmt.Sprintf(`#!/bin/sh
+# Written by clusterctrl: nodes' links join a bridge that comes up, or up anew. It keeps
+# an address of its own, or would have that of a node, and another one as nodes come
+# and go, of which the others learn late. DHCP servers know a bridging controller by %[6]s's.
 cd /sys/class/net && [ -e "$1" ] || exit 0
 case "$1 $2" in
 "%[1]s up" | "%[1]s down")
+	ip link set dev %[1]s address "$(%[7]s)"
 	for i in %[2]s*/device %[3]s*/device; do
 		[ ! -e "$i" ] || ip link set dev "${i%%/*}" master %[1]s up
 	done
 	;;
 "%[4]s up" | "%[4]s down")
+	ip link set dev %[4]s address "$(cat %[4]s/address)"
 	for i in %[3]s*.%[5]d; do
 		[ ! -e "$i" ] || ip link set dev "$i" master %[4]s
 	done
 	;;
 esac
-`, node.Bridge, node.LinkPrefix, node.USBBootLinkPrefix, node.InternalBridge, node.NFSVLAN)
+`, node.Bridge, node.LinkPrefix, node.USBBootLinkPrefix, node.InternalBridge, node.NFSVLAN, node.Uplink, address)
+}
 
 // controllerProfiles makes the two bridges.
 func controllerProfiles(role node.Role) []edit.Edit {
@@ -90,13 +100,15 @@ func controllerProfiles(role node.Role) []edit.Edit {
 	edits := []edit.Edit{
 		profile("clusterctrl-br0", "bridge", bridge(node.Bridge)+br0),
 		profile("clusterctrl-brint", "bridge", bridge(node.InternalBridge)+staticAddr(node.ControllerNFSAddr)),
-		edit.WriteFile{Name: portsScript, Data: joinBridges, Perm: 0o755},
+		edit.WriteFile{Name: portsScript, Data: joinBridges(role), Perm: 0o755},
 	}
 	return append(edits, uplink...)
 }
 
+// bridge continues the connection section of a bridge's profile. Its ports that have
+// profiles go up with it: eth0 would stay out of one that was taken down and up.
 func bridge(name string) string {
-	return fmt.Sprintf("interface-name=%s\n\n[bridge]\nstp=false\n", name)
+	return fmt.Sprintf("interface-name=%s\nautoconnect-slaves=1\n\n[bridge]\nstp=false\n", name)
 }
 
 // uplinkPort has eth0 join br0.

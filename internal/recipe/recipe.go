@@ -52,7 +52,6 @@ var facts = map[string]string{
 	"Bridge":            node.Bridge,
 	"InternalBridge":    node.InternalBridge,
 	"Uplink":            node.Uplink,
-	"UplinkProfile":     profileFile(uplinkProfileName),
 	"PortsScript":       portsScript,
 	"GadgetLink":        node.GadgetLink,
 	"ControllerAddr":    node.ControllerAddr.String(),

@@ -345,8 +345,6 @@ func TestUdevRules(t *testing.T) {
 	const rules = "etc/udev/rules.d/90-clusterctrl.rules"
 	// NetworkManager's 85-nm-unmanaged.rules, before ours, set this to 1.
 	const manage = `SUBSYSTEM=="net", KERNEL=="usb0", ENV{DEVTYPE}=="gadget", ENV{NM_UNMANAGED}="0"`
-	const address = `ACTION=="add", KERNEL=="br0", TEST=="/etc/NetworkManager/system-connections/clusterctrl-eth0.nmconnection", ` +
-		`RUN+="/bin/sh -c 'ip link set dev br0 address $$(cat /sys/class/net/eth0/address)'"`
 	const (
 		join    = `RUN+="/bin/ip link set dev $name master br0 up"`
 		collect = `KERNEL=="br0|brint", RUN+="/etc/NetworkManager/dispatcher.d/90-clusterctrl $name up"`
@@ -359,10 +357,8 @@ func TestUdevRules(t *testing.T) {
 				t.Errorf("%s: want %s", n, want)
 			}
 		}
-		for _, only := range []string{address, collect} {
-			if got, want := strings.Contains(text, only), n == rootfs.NetworkManager; got != want {
-				t.Errorf("%s: has %s: %t, want %t", n, only, got, want)
-			}
+		if got, want := strings.Contains(text, collect), n == rootfs.NetworkManager; got != want {
+			t.Errorf("%s: has %s: %t, want %t", n, collect, got, want)
 		}
 	}
 }
@@ -379,16 +375,24 @@ func TestJoinBridges(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "ip"), []byte("#!/bin/sh\necho \"$*\"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	script := strings.Replace(joinBridges, "/sys/class/net", filepath.Join(dir, "net"), 1)
-	const br0 = "link set dev ethpi1 master br0 up\nlink set dev ethpi252 master br0 up\nlink set dev ethupi7 master br0 up\n"
-	const brint = "link set dev ethupi7.10 master brint\n"
-	for args, want := range map[string]string{
-		"br0 up": br0, "br0 down": br0, "br0 pre-up": "", "brint up": brint, "brint down": brint, "eth0 up": "", "none hostname": "",
-	} {
-		cmd := exec.Command("sh", append([]string{"-c", script, "script"}, strings.Fields(args)...)...)
-		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
-		if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
-			t.Errorf("%s: %v\n%swant\n%s", args, err, out, want)
+	for bridge, address := range map[string]string{"br0": "of br0", "brint": "of brint", "eth0": "of eth0"} {
+		if err := os.WriteFile(filepath.Join(dir, "net", bridge, "address"), []byte(address+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const links = "link set dev ethpi1 master br0 up\nlink set dev ethpi252 master br0 up\nlink set dev ethupi7 master br0 up\n"
+	const brint = "link set dev brint address of brint\nlink set dev ethupi7.10 master brint\n"
+	for role, address := range map[node.Role]string{node.CBridge: "of eth0", node.CNAT: "of br0"} {
+		script := strings.Replace(joinBridges(role), "/sys/class/net", filepath.Join(dir, "net"), 1)
+		br0 := "link set dev br0 address " + address + "\n" + links
+		for args, want := range map[string]string{
+			"br0 up": br0, "br0 down": br0, "br0 pre-up": "", "brint up": brint, "brint down": brint, "eth0 up": "", "none hostname": "",
+		} {
+			cmd := exec.Command("sh", append([]string{"-c", script, "script"}, strings.Fields(args)...)...)
+			cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+			if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
+				t.Errorf("%v: %s: %v\n%swant\n%s", role, args, err, out, want)
+			}
 		}
 	}
 }

@@ -96,6 +96,9 @@ files() {
 	ln -s firmware/issue.txt "$root/boot/issue.txt"
 	ln -s firmware/overlays "$root/boot/overlays"
 	sed -i "s/DISKID/$disk_id/" "$root/etc/fstab" "$boot/cmdline.txt"
+	# As the vendor turns systematic names off. It turns udev's addresses of bridges off, too.
+	ln -s /dev/null "$root/etc/systemd/network/99-default.link"
+	ln -s /dev/null "$root/etc/systemd/network/73-usb-net-by-mac.link"
 	users
 	# The work of update-ca-certificates, without which cloud-init does not start.
 	[ "$release" != trixie ] || cat "$root"/usr/share/ca-certificates/mozilla/*.crt >"$root/etc/ssl/certs/ca-certificates.crt"

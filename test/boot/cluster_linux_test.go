@@ -220,8 +220,16 @@ func testCluster(t *testing.T, baseName, role string) {
 		}
 	}
 	becomeUSBBooted(t, ctx, shells[1], controller)
-	c.do(t, "cut", "p1")
+	if baseName == base.Trixie {
+		setUpAnew(t, ctx, controller, role)
+	}
+	const address = "cat /sys/class/net/br0/address"
+	before := controller.run(t, ctx, address)
+	c.do(t, "cut", "p1") // whose link has the lowest address of the bridge's ports
 	controller.until(t, ctx, "test ! -e /sys/class/net/ethpi1 -a ! -e /dev/ttypi1")
+	if after := controller.run(t, ctx, address); after != before || strings.HasPrefix(after, "00:22:82:") {
+		t.Errorf("br0 has the address %sand %swithout p1; want one that is no node's and stays", before, after)
+	}
 	want := fmt.Sprintf("MACHINE  POWER  CABLE\n%-7s  on     \np1       off    in\np2       on     in\np252     on     in\n", role)
 	if got := c.do(t, "status"); got != want {
 		t.Errorf("lab status:\n%s want\n%s", got, want)
@@ -266,6 +274,34 @@ func becomeUSBBooted(t *testing.T, ctx context.Context, p2, controller shell) {
 	controller.until(t, ctx, `ip link show ethupi2.10 | grep -q "mtu 1496 .*state UP"`)
 	if got := controller.run(t, ctx, "clusterctrl nodes"); !strings.Contains(got, "ethupi2 ") {
 		t.Errorf("clusterctrl nodes, of one that booted over USB:\n%s", got)
+	}
+}
+
+// setUpAnew has NetworkManager set the bridges up again, as one does to change their
+// addresses. They get their ports back. When NetworkManager restarts, they keep them.
+func setUpAnew(t *testing.T, ctx context.Context, controller shell, role string) {
+	t.Helper()
+	joined := "test /sys/class/net/ethupi2.10/master -ef /sys/class/net/brint"
+	ports := []string{"ethpi1", "ethupi2", "ethpi252"}
+	if role == "cbridge" {
+		ports = append(ports, "eth0")
+	}
+	for _, port := range ports {
+		joined += " -a /sys/class/net/" + port + "/master -ef /sys/class/net/br0"
+	}
+	for _, command := range []string{
+		"nmcli connection up clusterctrl-br0 && nmcli connection up clusterctrl-brint",
+		"nmcli connection down clusterctrl-br0 && nmcli connection up clusterctrl-br0",
+	} {
+		controller.run(t, ctx, command)
+		controller.until(t, ctx, joined)
+	}
+	const changes = "dmesg | grep -c -e 'br0: port' -e 'brint: port'"
+	before := controller.run(t, ctx, changes)
+	controller.run(t, ctx, "nmcli connection reload && systemctl restart NetworkManager && nm-online -s -q")
+	controller.run(t, ctx, joined)
+	if after := controller.run(t, ctx, changes); after != before {
+		t.Errorf("ports of bridges noticed that NetworkManager restarted:\n%s", controller.run(t, ctx, "dmesg | grep port"))
 	}
 }
 
