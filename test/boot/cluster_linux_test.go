@@ -382,7 +382,7 @@ func replug(t *testing.T, ctx context.Context, c cluster, controller shell) {
 	controller.run(t, ctx, "! ls -l /dev/serial/by-id | grep _2-")
 	c.do(t, "plug", "p2")
 	controller.until(t, ctx, "test -e /sys/class/net/ethpi2/master -a -e /dev/ttypi2")
-	t.Log(controller.run(t, ctx, "journalctl -k -o short-monotonic --no-pager | grep -e 'usb 1-2: New USB device found' -e 'br0: port .*(ethpi2) entered forwarding'"))
+	t.Log(controller.run(t, ctx, "journalctl -k -o short-monotonic --no-pager | grep -e 'usb 1-2: New USB device found' -e 'ethpi2: renamed' -e 'br0: port .*(ethpi2) entered'"))
 	controller.run(t, ctx, "ping -c 3 -W 20 172.19.181.2")
 	controller.run(t, ctx, "kill -INT $(cat /tmp/pid1) $(cat /tmp/pid2)")
 	controller.until(t, ctx, "grep -q loss /tmp/ping1")
