@@ -4,8 +4,9 @@
 // say how; see cached.sh and build.sh.
 //
 // Bookworm has ifupdown and dhclient, Trixie NetworkManager, netplan and
-// cloud-init. Neither has the vendor's kernel, firmware and overlays: the kernel
-// is Debian's, and small scripts stand in for the vendor's first boot, which leave
+// cloud-init, and DHCPCD is Bookworm with the network of the vendor's releases
+// before it. None has the vendor's kernel, firmware and overlays: the kernel is
+// Debian's, and small scripts stand in for the vendor's first boot, which leave
 // a line each in /var/lib/vendor-firstboot.log.
 package base
 
@@ -21,6 +22,7 @@ import (
 // The releases that there are images of.
 const (
 	Bookworm = "bookworm"
+	DHCPCD   = "dhcpcd"
 	Trixie   = "trixie"
 )
 

@@ -65,7 +65,7 @@ func (img image) bootFile(t *testing.T, name string) string {
 }
 
 func releases(t *testing.T, test func(t *testing.T, img image)) {
-	for _, release := range []string{Bookworm, Trixie} {
+	for _, release := range []string{Bookworm, DHCPCD, Trixie} {
 		t.Run(release, func(t *testing.T) { test(t, open(t, release)) })
 	}
 }
@@ -113,6 +113,10 @@ func TestFiles(t *testing.T) {
 		{Bookworm, "stat /usr/sbin/ifup", "Mode:  0755"},
 		{Bookworm, "stat /usr/lib/raspberrypi-sys-mods/firstboot", "Mode:  0755"},
 		{Bookworm, "stat /etc/machine-id", "Size: 0\n"},
+		{DHCPCD, "stat /usr/sbin/dhcpcd", "Mode:  0755"},
+		{DHCPCD, "stat /usr/sbin/dhclient", "File not found"},
+		{DHCPCD, "ls /etc/dhcp", "File not found"},
+		{DHCPCD, "stat /etc/systemd/system/multi-user.target.wants/dhcpcd.service", "Fast link dest: \"/lib/systemd/system/dhcpcd.service\""},
 		{Trixie, "cat /usr/lib/os-release", "VERSION_CODENAME=trixie\n"},
 		{Trixie, "stat /usr/sbin/NetworkManager", "Type: regular"},
 		{Trixie, "stat /usr/sbin/netplan", "Type: symlink"},

@@ -1,25 +1,32 @@
 #!/bin/bash
-# cached.sh NAME prints the path of a base image: bookworm.img, trixie.img, or
-# either with .xz behind. What is not there yet is made first, which takes minutes
-# for the Debian root of a release and seconds for the rest, and is kept in the
-# project's cache/ (or $CLUSTERCTRL_CACHE) under a name that changes with the
-# scripts. What was interrupted is made anew; of two that want the same, one waits.
+# cached.sh NAME prints the path of a base image: bookworm.img, dhcpcd.img (which
+# is Bookworm, with another network program), trixie.img, or one of them with .xz
+# behind. What is not there yet is made first, which takes minutes for the Debian
+# root of a release and seconds for the rest, and is kept in the project's cache/
+# (or $CLUSTERCTRL_CACHE) under a name that changes with the scripts. What was
+# interrupted is made anew; of two that want the same, one waits.
 set -euo pipefail
 export LC_ALL=C
 
 cd "$(dirname "$0")"
 cache=${CLUSTERCTRL_CACHE:-$PWD/../../cache}/base
 case $1 in
-bookworm.img | bookworm.img.xz | trixie.img | trixie.img.xz) release=${1%%.*} ;;
-*) echo "base image $1: want bookworm.img or trixie.img, or .xz of it" >&2 && exit 1 ;;
+bookworm.img | bookworm.img.xz | trixie.img | trixie.img.xz) name=${1%%.*} release=$name ;;
+dhcpcd.img | dhcpcd.img.xz) name=dhcpcd release=bookworm ;;
+*) echo "base image $1: want bookworm.img, dhcpcd.img or trixie.img, or .xz of it" >&2 && exit 1 ;;
 esac
 
 # key FILE... prints what tells one content of the files from another.
 key() { cat "$@" | sha256sum | cut -c 1-12; }
 
 mapfile -t sources < <(find build.sh debian.sh init root boot -type f | sort)
-tarball=$cache/$release-$(key debian.sh).tar
-image=$cache/$release-$(key "${sources[@]}").img
+debian=$cache/$release-$(key debian.sh).tar
+tarball=$debian
+if [ "$name" = dhcpcd ]; then
+	tarball=$cache/$name-$(key debian.sh dhcpcd.sh).tar
+	sources+=(dhcpcd.sh)
+fi
+image=$cache/$name-$(key "${sources[@]}").img
 
 # once FILE COMMAND... runs a command that makes the file that is its last
 # argument, unless that is there already. It appears complete or not at all.
@@ -38,8 +45,9 @@ compress() { xz -T0 -1 --block-size=16MiB --stdout "$1" >"$2"; }
 mkdir -p "$cache"
 exec 9>"$cache/$release.lock"
 flock 9
-rm -rf "$cache/$release"-*.part*
-[ -e "$image" ] || once "$tarball" ./debian.sh "$release"
+rm -rf "$cache/$release"-*.part* "$cache/$name"-*.part*
+[ -e "$image" ] || once "$debian" ./debian.sh "$release"
+[ -e "$image" ] || once "$tarball" ./dhcpcd.sh "$debian"
 once "$image" ./build.sh "$release" "$tarball"
 case $1 in
 *.xz) once "$image.xz" compress "$image" && image=$image.xz ;;

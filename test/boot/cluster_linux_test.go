@@ -172,6 +172,8 @@ func TestCluster(t *testing.T) {
 	}{
 		{base.Bookworm, "cnat", true}, // no DHCP server answers the nodes
 		{base.Bookworm, "cbridge", false},
+		{base.DHCPCD, "cnat", false},
+		{base.DHCPCD, "cbridge", false},
 		{base.Trixie, "cnat", false},
 		{base.Trixie, "cbridge", false},
 	} {
