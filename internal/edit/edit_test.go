@@ -57,11 +57,15 @@ func TestEdits(t *testing.T) {
 		{"second line goes", Line{file, "b", "b 2"}, "b\na\nb 1\n", "b 2\na\n"},
 		{"setting", Setting{file, "ID", "7"}, "TYPE=\nID=\n", "TYPE=\nID=7\n"},
 		{"whole key", Setting{file, "ID", "7"}, "FANID=1\nCLUSTERID=2\n#VALID=3\n#ID=4\nIDLE=5\n", "FANID=1\nCLUSTERID=2\n#VALID=3\n#ID=4\nIDLE=5\nID=7\n"},
-		{"block appended", Block{file, "x\ny\n"}, "a\n", "a\n" + block},
-		{"block replaced", Block{file, "x\ny\n"}, "a\n" + BlockStart + "\nold\n" + BlockEnd + "\nb\n", "a\n" + block + "b\n"},
-		{"block after half a line", Block{file, "x\ny"}, "a", "a\n" + block},
-		{"block removed", Block{file, ""}, "a\n" + block + "b\n", "a\nb\n"},
-		{"no block to remove", Block{file, ""}, "a", "a"},
+		{"block appended", Block{file, "x\ny\n", ""}, "a\n", "a\n" + block},
+		{"block replaced", Block{file, "x\ny\n", ""}, "a\n" + BlockStart + "\nold\n" + BlockEnd + "\nb\n", "a\n" + block + "b\n"},
+		{"block after half a line", Block{file, "x\ny", ""}, "a", "a\n" + block},
+		{"block removed", Block{file, "", ""}, "a\n" + block + "b\n", "a\nb\n"},
+		{"block before sections", Block{file, "x\ny\n", "part end"}, "a\n#part\n part 1\nend\n", "a\n#part\n" + block + " part 1\nend\n"},
+		{"block moved before sections", Block{file, "x\ny\n", "part end"}, "part 1\nb\n" + block + "part 2", block + "part 1\nb\npart 2"},
+		{"block without sections", Block{file, "x\ny\n", "part end"}, "parts\na end\n", "parts\na end\n" + block},
+		{"block that is before sections", Block{file, "x\ny\n", "part end"}, block + "b\npart\n", block + "b\npart\n"},
+		{"no block to remove", Block{file, "", ""}, "a", "a"},
 		{"file", WriteFile{Name: file, Data: "new"}, "old", "new"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -88,7 +92,7 @@ func TestTwiceIsOnce(t *testing.T) {
 		if err := tree.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		e := rapid.SampledFrom([]Edit{Line{file, "a", "a 2"}, Setting{file, "a", "2"}, Block{file, "a"}, Block{file, ""}}).Draw(t, "edit")
+		e := rapid.SampledFrom([]Edit{Line{file, "a", "a 2"}, Setting{file, "a", "2"}, Block{file, "a", ""}, Block{file, "a b", "a"}, Block{file, "", ""}}).Draw(t, "edit")
 		if e.Apply(tree) != nil {
 			return // a block that is not closed
 		}
@@ -106,7 +110,7 @@ func TestBlockRefuses(t *testing.T) {
 	for _, text := range []string{BlockStart + "\na\n", BlockEnd + "\n", BlockStart + "\n" + BlockStart + "\n" + BlockEnd + "\n",
 		BlockStart + "\n" + BlockEnd + "\n" + BlockStart + "\n" + BlockEnd + "\n"} {
 		tree := treeWith(t, map[string]string{file: text})
-		if err := Apply(tree, []Edit{Block{file, "x"}}); err == nil || !strings.Contains(err.Error(), file) {
+		if err := Apply(tree, []Edit{Block{file, "x", ""}}); err == nil || !strings.Contains(err.Error(), file) {
 			t.Errorf("%q: got %v, want an error that names the file", text, err)
 		}
 	}

@@ -2,6 +2,7 @@ package edit
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"clusterctrl/internal/rootfs"
@@ -65,8 +66,10 @@ func (s Setting) Apply(tree rootfs.Tree) error {
 }
 
 // A Block keeps lines of ours apart in a file of somebody else's, between a
-// line START and a line END. Empty Text takes the block out.
-type Block struct{ Name, Text string }
+// line START and a line END. Empty Text takes the block out. It comes last, or,
+// where lines begin sections of the file, before the first that begins with one
+// of the words in Before.
+type Block struct{ Name, Text, Before string }
 
 // The lines around a block, as they are known in the field.
 const (
@@ -93,10 +96,24 @@ func (b Block) Apply(tree rootfs.Tree) error {
 	if b.Text == "" {
 		return writeText(tree, b.Name, old, before+after)
 	}
-	if !found {
+	if at := lineWith(before, strings.Fields(b.Before)); at >= 0 {
+		before, after = before[:at], before[at:]+after
+	} else if !found {
 		before = endLine(before)
 	}
 	return writeText(tree, b.Name, old, before+BlockStart+"\n"+endLine(b.Text)+BlockEnd+"\n"+after)
+}
+
+// lineWith returns where the first line is that begins with one of words, or -1.
+func lineWith(text string, words []string) int {
+	at := 0
+	for line := range strings.Lines(text) {
+		if fields := strings.Fields(line); len(fields) > 0 && slices.Contains(words, fields[0]) {
+			return at
+		}
+		at += len(line)
+	}
+	return -1
 }
 
 // cutBlock returns what a text has before and after our block.

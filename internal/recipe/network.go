@@ -57,7 +57,7 @@ func (s System) bridges(role node.Role) []edit.Edit {
 	}
 	return []edit.Edit{
 		edit.WriteFile{Name: fragment, Data: s.file("usr/share/clusterctrl/interfaces." + role.String()), Perm: 0o644},
-		edit.Block{Name: dhcpcdConf, Text: dhcpcdBlock(role, node.UnconfiguredAddr)},
+		dhcpcdBlock(role, node.UnconfiguredAddr),
 		s.besideDHCP(node.Bridge, addr),
 	}
 }
@@ -77,7 +77,7 @@ func (s System) gadgetLink(role node.Role, addr netip.Addr) []edit.Edit {
 	case rootfs.NetworkManager:
 		return []edit.Edit{gadgetProfile(addr)}
 	case rootfs.DHCPCD:
-		edits := []edit.Edit{edit.Block{Name: dhcpcdConf, Text: dhcpcdBlock(role, addr)}}
+		edits := []edit.Edit{dhcpcdBlock(role, addr)}
 		if !role.IsController() {
 			edits = append(edits, s.besideDHCP(node.GadgetLink, addr))
 		}
@@ -166,8 +166,9 @@ fi
 
 // dhcpcdBlock holds profiles that dhcpcd falls back to (dhcpcd.conf(5)). The
 // ports of bridges have no address of their own; eth0 is one on a bridging
-// controller.
-func dhcpcdBlock(role node.Role, addr netip.Addr) string {
+// controller. It begins with what is for all interfaces, which dhcpcd would take for
+// a part of a section of the user's before it.
+func dhcpcdBlock(role node.Role, addr netip.Addr) edit.Edit {
 	deny := []string{node.LinkPrefix + "*", node.USBBootLinkPrefix + "*", node.USBBootLinkPrefix + "*." + fmt.Sprint(node.NFSVLAN), node.InternalBridge}
 	if role == node.CBridge {
 		deny = append(deny, node.Uplink)
@@ -176,7 +177,7 @@ func dhcpcdBlock(role node.Role, addr netip.Addr) string {
 		deny = append(deny, node.Bridge)
 	}
 	deny = append(deny, node.NFSLink)
-	return fmt.Sprintf(`reboot 15
+	text := fmt.Sprintf(`reboot 15
 denyinterfaces %[1]s
 
 profile clusterctrl_fallback_%[2]s
@@ -193,4 +194,5 @@ fallback clusterctrl_fallback_%[2]s
 interface %[7]s
 fallback clusterctrl_fallback_%[7]s
 `, strings.Join(deny, " "), node.GadgetLink, addr, node.ControllerAddr, node.FallbackDNS[0], node.FallbackDNS[1], node.Bridge)
+	return edit.Block{Name: dhcpcdConf, Text: text, Before: "interface profile ssid"}
 }

@@ -50,7 +50,7 @@ func stock(n rootfs.Network) (System, map[string]string) {
 		files["boot/cmdline.txt"], files["boot/config.txt"] = stockLine, "dtparam=audio=on\n"
 		delete(files, "boot/firmware/cmdline.txt")
 		delete(files, "boot/firmware/config.txt")
-		files["etc/dhcpcd.conf"] = "hostname\nduid\n"
+		files["etc/dhcpcd.conf"] = "hostname\nduid\n\ninterface eth0\nstatic ip_address=10.1.2.3/24\n"
 	case rootfs.IfUpDown:
 		files["etc/dhcp/dhclient.conf"] = "option rfc3442 code 121 = array of unsigned integer 8;\n"
 		files["etc/network/interfaces"] = "source /etc/network/interfaces.d/*\n"
@@ -268,6 +268,8 @@ func TestBranded(t *testing.T) {
 		{"cnat", rootfs.DHCPCD, "etc/dhcpcd.exit-hook", "!br0"},
 		{"p252", rootfs.DHCPCD, "etc/dhcpcd.conf", "\nstatic ip_address=172.19.181.252/24 #ClusterCTRL\n"},
 		{"p252", rootfs.DHCPCD, "etc/dhcpcd.conf", "\ndenyinterfaces ethpi* ethupi* ethupi*.10 brint usb0.10\n"},
+		{"p252", rootfs.DHCPCD, "etc/dhcpcd.conf", "duid\n\n# START ClusterCTRL config\nreboot 15\n"},
+		{"p252", rootfs.DHCPCD, "etc/dhcpcd.conf", "# END ClusterCTRL config\ninterface eth0\n"}, // what is for all is before what is for one
 		{"p252", rootfs.DHCPCD, "etc/network/interfaces.d/clusterctrl", "-"},
 		{"cbridge", rootfs.IfUpDown, "etc/hostname", "cbridge\n"},
 		{"cbridge", rootfs.IfUpDown, "etc/default/clusterctrl", "\nTYPE=c\n"},
