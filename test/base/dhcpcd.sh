@@ -45,6 +45,8 @@ ln -s /lib/systemd/system/dhcpcd.service "$root/etc/systemd/system/multi-user.ta
 # What else is on the vendor's images, and the unit does not start without.
 mkdir -p "$root/etc/wpa_supplicant"
 touch "$root/etc/resolv.conf"
+# What an owner may have added. It is for that interface alone, and what follows too.
+printf '\ninterface wlan0\nstatic ip_address=192.168.1.9/24\n' >>"$root/etc/dhcpcd.conf"
 
 cp "$from" "$out"
 tar --delete -f "$out" ./usr/sbin/dhclient{,-script} ./etc/dhcp
