@@ -99,15 +99,22 @@ func (s System) gadgetLink(role node.Role, addr netip.Addr) []edit.Edit {
 // besideDHCP has a link keep its fixed address where a DHCP server gives it
 // another, as names lead there: see [hosts]. Without an address, no link has one.
 // dhclient-script(8) and dhcpcd-run-hooks(8) have the same words for it.
+//
+// When a cable is plugged in, dhcpcd starts anew, and would fall back to the fixed
+// address after twenty seconds. It takes one that is there already as it is.
 func (s System) besideDHCP(link string, addr netip.Addr) edit.Edit {
+	when := "BOUND | RENEW | REBIND | REBOOT"
+	if s.Network == rootfs.DHCPCD {
+		when = "CARRIER | " + when
+	}
 	var hook string
 	if addr.IsValid() {
 		hook = fmt.Sprintf(`if [ "$interface" = %[1]s ]; then
 	case "$reason" in
-	BOUND | RENEW | REBIND | REBOOT) ip -4 address replace %[2]s/24 dev %[1]s || true ;;
+	%[3]s) ip -4 address replace %[2]s/24 brd + dev %[1]s || true ;;
 	esac
 fi
-`, link, addr)
+`, link, addr, when)
 	}
 	switch {
 	case s.Network == rootfs.DHCPCD:

@@ -204,6 +204,7 @@ func testCluster(t *testing.T, baseName, role string) {
 	for _, name := range nodes {
 		n := name[1:]
 		controller.until(t, ctx, fmt.Sprintf("test -e /dev/ttypi%[1]s -a /sys/class/net/ethpi%[1]s/master -ef /sys/class/net/br0", n))
+		controller.run(t, ctx, "test -z \"$(ip -4 address show dev ethpi"+n+")\"") // it is a port
 		controller.run(t, ctx, "ping -c 3 -W 20 172.19.181."+n)
 		controller.run(t, ctx, "ping -c 1 -W 20 "+name)
 	}
@@ -217,7 +218,7 @@ func testCluster(t *testing.T, baseName, role string) {
 	logInOverSerial(t, ctx, controller, "p252")
 	replug(t, ctx, c, controller)
 	for _, s := range append(shells, controller) {
-		if got := s.run(t, ctx, "systemctl --failed --plain --no-legend | grep -e clusterctrl -e ttyGS0 -e networking -e NetworkManager || true"); got != "" {
+		if got := s.run(t, ctx, "systemctl --failed --plain --no-legend | grep -e clusterctrl -e ttyGS0 -e networking -e dhcpcd -e NetworkManager || true"); got != "" {
 			t.Errorf("%s: %s%s", s.name, got, s.run(t, ctx, "journalctl -b -p warning --no-pager"))
 		}
 	}

@@ -89,7 +89,7 @@ var bookwormFiles = []content{
 # END ClusterCTRL config
 `},
 	{"etc/dhcp/dhclient-exit-hooks.d/clusterctrl", "if [ \"$interface\" = br0 ]; then\n"},
-	{"etc/dhcp/dhclient-exit-hooks.d/clusterctrl", " ip -4 address replace 172.19.181.254/24 dev br0 "},
+	{"etc/dhcp/dhclient-exit-hooks.d/clusterctrl", " ip -4 address replace 172.19.181.254/24 brd + dev br0 "},
 	{"etc/udev/rules.d/90-clusterctrl.rules", "master br0 up"}, // ifupdown watches no links
 }
 
