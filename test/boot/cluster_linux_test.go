@@ -210,7 +210,8 @@ func testCluster(t *testing.T, baseName, role string) {
 	}
 	for _, s := range shells {
 		s.run(t, ctx, "ping -c 1 -W 20 172.19.181.254")
-		s.run(t, ctx, "ping -c 1 -W 20 10.0.2.2") // what the controller's eth0 leads to
+		s.until(t, ctx, "ip route | grep -q ^default") // later than the address, with dhcpcd
+		s.run(t, ctx, "ping -c 1 -W 20 10.0.2.2")      // what the controller's eth0 leads to
 	}
 	if role == "cnat" { // on a bridge, nodes have addresses of the DHCP server too
 		checkList(t, controller.run(t, ctx, "clusterctrl nodes --json"), nodes)
@@ -240,8 +241,8 @@ func testCluster(t *testing.T, baseName, role string) {
 }
 
 // getLeases waits until the DHCP server behind the controller has given addresses
-// to all. A node's dhclient that was up before the controller's bridge has its
-// fallback for good: it is asked once more.
+// to all. A node's dhclient or dhcpcd that was up before the controller's bridge has
+// its fallback for good: it is asked once more.
 func getLeases(t *testing.T, ctx context.Context, controller shell, nodes []shell) {
 	t.Helper()
 	controller.until(t, ctx, "ip -4 address show br0 | grep -q 10.0.2.")
@@ -249,6 +250,7 @@ func getLeases(t *testing.T, ctx context.Context, controller shell, nodes []shel
 	for _, s := range nodes {
 		controller.until(t, ctx, "test -e /sys/class/net/ethpi"+s.name[1:]+"/master")
 		s.run(t, ctx, "test ! -e /sbin/dhclient || { ifdown usb0; ifup usb0; }")
+		s.run(t, ctx, "test ! -e /sbin/dhcpcd || dhcpcd --rebind usb0")
 		s.until(t, ctx, "ip -4 address show usb0 | grep -q 10.0.2.")
 	}
 }

@@ -73,6 +73,8 @@ var controllerQuestions = []question{
 var fallback = map[string]question{
 	base.Bookworm: {"grep Px /etc/dhcp/dhclient.conf; cat /etc/network/interfaces.d/clusterctrl",
 		`  fixed-address 172\.19\.181\.NUMBER; # ClusterCTRL Px\nauto usb0\niface usb0 inet dhcp\n\tmetric 1000\n`},
+	base.DHCPCD: {"grep '#ClusterCTRL' /etc/dhcpcd.conf; timeout 60 sh -c 'until ip -4 address show usb0 | grep -o 172.19.181.*/24; do sleep 0.1; done'",
+		`static ip_address=172\.19\.181\.NUMBER/24 #ClusterCTRL\n172\.19\.181\.NUMBER/24\n`},
 	base.Trixie: {"cd /etc/NetworkManager/system-connections; stat -c '%a %U' clusterctrl-usb0.nmconnection; grep ^address clusterctrl-usb0.nmconnection",
 		`600 root\naddress1=172\.19\.181\.NUMBER/24\n`},
 }
@@ -85,6 +87,7 @@ var boots = []struct {
 	always  []string
 }{
 	{base.Bookworm, []string{"p1", "p16", "p252", "cbridge", "cnat"}, []string{"p1", "p16", "p252", "cbridge"}},
+	{base.DHCPCD, []string{"p16", "cbridge"}, nil},
 	{base.Trixie, []string{"p1", "p16", "p252", "cbridge", "cnat"}, []string{"p1"}},
 }
 
@@ -169,7 +172,7 @@ type system struct{ *lab.Boot }
 func bootOften(t *testing.T, ctx context.Context, m *lab.Machine, release, role string) system {
 	t.Helper()
 	restarts(t, ctx, boot(t, ctx, m), "clusterctrl: change files", "clusterctrl: restart")
-	if release == base.Bookworm {
+	if release != base.Trixie {
 		restarts(t, ctx, boot(t, ctx, m))
 	}
 	b := boot(t, ctx, m)
