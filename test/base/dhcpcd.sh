@@ -3,13 +3,13 @@
 # addresses come from dhcpcd, as on Raspberry Pi OS up to Bullseye; dhclient is
 # not on it. No program of the root has to run for that, so it takes seconds.
 #
-# Packages come from where this machine's apt gets its own. The foreign lists are
-# kept apart, so that this machine's apt and dpkg never hear of them.
+# Packages come from where the root's came. The foreign lists are kept apart, so
+# that this machine's apt and dpkg never hear of them.
 set -euo pipefail
 export LC_ALL=C
 umask 022
 
-from=$1 out=$2
+from=$(realpath "$1") out=$(realpath "$2")
 packages=(dhcpcd-base:arm64 dhcpcd) # the program, and the unit that starts it
 
 work=$(mktemp -d)
