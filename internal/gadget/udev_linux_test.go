@@ -38,6 +38,7 @@ func udevFiles(t *testing.T) map[string]string {
 	}
 	names := regexp.MustCompile(`/\S+`).FindAllString(string(libraries), -1)
 	names = append(names, "/"+udevadm, "/etc/passwd", "/etc/group")
+	names = append(names, glob("/lib/*/libkmod.so.2")...) // newer ones look for it when they need it
 	for _, name := range []string{
 		rulesDir + "/50-udev-default.rules", rulesDir + "/60-serial.rules", rulesDir + "/75-net-description.rules",
 		rulesDir + "/80-net-setup-link.rules", linksDir + "/73-usb-net-by-mac.link", linksDir + "/99-default.link",

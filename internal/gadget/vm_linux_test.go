@@ -87,6 +87,7 @@ func ourselves(t *testing.T) string {
 var machineModules = []string{
 	"configfs", "libcomposite", "u_ether", "u_serial", "usb_f_rndis", "usb_f_ncm", "usb_f_ecm", "usb_f_acm", "udc-core",
 	"usb-common", "usbcore", "dummy_hcd", "mii", "usbnet", "cdc_ether", "rndis_host", "cdc_ncm", "cdc-acm",
+	"usbip-core", "vhci-hcd", "i2c-tiny-usb", "i2c-dev",
 }
 
 // compressors are for modules that are to be compressed in the machine.
@@ -129,6 +130,7 @@ func moduleFiles(t *testing.T, dir string) map[string]string {
 		files[release+"/"+name] = source
 	}
 	files[release+"/modules.dep"] = write(t, []byte(dep))
+	files[release+"/modules.dep.bin"] = filepath.Join(top, "modules.dep.bin") // which udev reads
 	return files
 }
 
