@@ -79,6 +79,11 @@ var fallback = map[string]question{
 		`600 root\naddress1=172\.19\.181\.NUMBER/24\n`},
 }
 
+// What udev itself finds wrong with the rules, in releases whose udev tells.
+var verdicts = map[string][]question{
+	base.Trixie: {{"udevadm verify --no-summary /etc/udev/rules.d/90-clusterctrl.rules && echo right", `right\n`}},
+}
+
 // Which of them run without -all: names of each length and a controller, and once
 // the release with cloud-init, which takes twice as long.
 var boots = []struct {
@@ -220,7 +225,7 @@ func questionsFor(release, role string) []question {
 		kind = append(slices.Clone(nodeQuestions), fallback[release])
 	}
 	var all []question
-	for _, q := range slices.Concat(questions, kind) {
+	for _, q := range slices.Concat(questions, verdicts[release], kind) {
 		all = append(all, question{words(q.command, role, number), words(q.want, role, number)})
 	}
 	return all
