@@ -58,7 +58,6 @@ var nodeQuestions = []question{
 }
 
 var controllerQuestions = []question{
-	{"grep -E '^(TYPE|ID)=' /etc/default/clusterctrl", `TYPE=c\nID=\n`},
 	{"systemctl is-enabled serial-getty@ttyGS0.service clusterctrl-composite.service", `disabled\ndisabled\n`},
 	{"systemctl is-enabled clusterctrl-init.service", `enabled\n`},
 	{"systemctl is-active clusterctrl-init.service", `active\n`},
@@ -67,6 +66,19 @@ var controllerQuestions = []question{
 	{"ip -o link show type bridge | grep -o -E 'br(0|int):'", `br0:\nbrint:\n`},
 	{"ip -4 -o addr show dev brint", `.*inet 172\.19\.180\.254/24 .*\n`},
 	{"grep -c nfs/p /etc/exports", `252\n`},
+}
+
+// What tells a bridging controller from a routing one.
+var kindQuestions = map[string][]question{
+	"cbridge": {
+		{"grep -E '^(TYPE|ID)=' /etc/default/clusterctrl", `TYPE=c\nID=\n`},
+		{"sysctl -n net.ipv4.ip_forward", `0\n`},
+		{"cmp /sys/class/net/br0/address /sys/class/net/eth0/address", ``},
+	},
+	"cnat": {
+		{"grep -E '^(TYPE|ID)=' /etc/default/clusterctrl", `TYPE=cnat\nID=\n`},
+		{"sysctl -n net.ipv4.ip_forward", `1\n`},
+	},
 }
 
 // The node's fallback address, where the release's network program reads it.
@@ -219,7 +231,7 @@ func (s system) ask(t *testing.T, ctx context.Context, questions []question) {
 }
 
 func questionsFor(release, role string) []question {
-	kind := controllerQuestions
+	kind := slices.Concat(controllerQuestions, kindQuestions[role])
 	number, isNode := strings.CutPrefix(role, "p")
 	if isNode {
 		kind = append(slices.Clone(nodeQuestions), fallback[release])

@@ -93,14 +93,13 @@ var bookwormFiles = []content{
 	{"etc/udev/rules.d/90-clusterctrl.rules", "master br0 up"}, // ifupdown watches no links
 }
 
-// Trixie's NetworkManager: every node's link is a port of br0 by the pattern of
-// its name, br0 has its fixed address beside DHCP, and cloud-init leaves the
-// node's name alone.
+// Trixie's NetworkManager: a bridge that it sets up anew gets its ports back, br0 has
+// its fixed address beside DHCP, and cloud-init leaves the node's name alone.
 var trixieFiles = []content{
 	{"etc/machine-id", "uninitialized\n"},
 	{"etc/cloud/cloud.cfg.d/99-clusterctrl.cfg", "\npreserve_hostname: true\nmanage_etc_hosts: false\n"},
 	{profiles + "br0.nmconnection", "\ntype=bridge\n"},
-	{profiles + "br0.nmconnection", "\ninterface-name=br0\n"},
+	{profiles + "br0.nmconnection", "\ninterface-name=br0\nautoconnect-slaves=1\n"},
 	{profiles + "br0.nmconnection", "\n[bridge]\nstp=false\n"},
 	{profiles + "br0.nmconnection", "\n[ipv4]\nmethod=auto\naddress1=172.19.181.254/24\n"},
 	{profiles + "brint.nmconnection", "\ntype=bridge\n"},
@@ -108,8 +107,9 @@ var trixieFiles = []content{
 	{profiles + "brint.nmconnection", "\n[bridge]\nstp=false\n"},
 	{profiles + "brint.nmconnection", "\n[ipv4]\nmethod=manual\naddress1=172.19.180.254/24\n"},
 	{profiles + "eth0.nmconnection", "\ninterface-name=eth0\nmaster=br0\nslave-type=bridge\n"},
-	{profiles + "ports.nmconnection", "\nmulti-connect=3\nmaster=br0\nslave-type=bridge\n"}, // many links at once
-	{profiles + "ports.nmconnection", "\n[match]\ninterface-name=ethpi*;ethupi*;\n"},
+	{"etc/NetworkManager/dispatcher.d/90-clusterctrl", "\n\tfor i in ethpi*/device ethupi*/device; do\n"},
+	{"etc/NetworkManager/dispatcher.d/90-clusterctrl", "\n\tfor i in ethupi*.10; do\n"},
+	{"etc/udev/rules.d/90-clusterctrl.rules", "RUN+=\"/etc/NetworkManager/dispatcher.d/90-clusterctrl $name up\"\n"},
 	{profiles + "usb0.nmconnection", "\ninterface-name=usb0\n"},
 	{profiles + "usb0.nmconnection", "\n[ipv4]\nmethod=auto\naddress1=172.19.181.253/24\nroute1=0.0.0.0/0,172.19.181.254,"},
 	{profiles + "usb0.nmconnection", "\ndns=8.8.8.8;"},
