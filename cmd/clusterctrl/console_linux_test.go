@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -95,6 +96,9 @@ func (s session) settings(t *testing.T) string {
 // TestConsole leaves a console in each way that there is: the terminal is as it
 // was, and the exit status says how.
 func TestConsole(t *testing.T) {
+	// What nohup(1) has us ignore, the programs that we start would ignore as well.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	defer signal.Reset(syscall.SIGHUP)
 	for _, tt := range []struct {
 		name   string
 		leave  func(s session, node *os.File)
