@@ -73,7 +73,6 @@ var kindQuestions = map[string][]question{
 	"cbridge": {
 		{"grep -E '^(TYPE|ID)=' /etc/default/clusterctrl", `TYPE=c\nID=\n`},
 		{"sysctl -n net.ipv4.ip_forward", `0\n`},
-		{"cmp /sys/class/net/br0/address /sys/class/net/eth0/address", ``},
 	},
 	"cnat": {
 		{"grep -E '^(TYPE|ID)=' /etc/default/clusterctrl", `TYPE=cnat\nID=\n`},
