@@ -36,7 +36,7 @@ cat >/etc/dhcp/dhclient-exit-hooks.d/clusterctrl <<EOF
 # Written by clusterctrl: the fixed address, beside one that DHCP gives.
 if [ "\$interface" = usb0 ]; then
 	case "\$reason" in
-	BOUND | RENEW | REBIND | REBOOT) ip -4 address replace 172.19.181.$id/24 dev usb0 || true ;;
+	BOUND | RENEW | REBIND | REBOOT) ip -4 address replace 172.19.181.$id/24 brd + dev usb0 || true ;;
 	esac
 fi
 EOF
