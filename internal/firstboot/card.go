@@ -139,15 +139,20 @@ func (c *card) prepare(role node.Role, flush func() error) error {
 		return err
 	}
 	change := func() error {
+		files := map[string][]byte{} // of the boot partition, written together
 		for _, change := range plan {
-			if change.Name == c.commandLine() {
-				continue
-			}
-			if err := change.Apply(c); err != nil {
-				return err
+			name, inBoot := c.inBoot(change.Name)
+			switch {
+			case change.Name == c.commandLine():
+			case inBoot && change.New != nil && change.New.Mode.IsRegular():
+				files[name] = change.New.Data
+			default:
+				if err := change.Apply(c); err != nil {
+					return err
+				}
 			}
 		}
-		return nil
+		return c.boot.writeFiles(files)
 	}
 	return errors.Join(c.Batch(change, flush), c.remove(path.Join(c.bootDir, ErrorFile)), c.remove(attemptsFile))
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 
 	"clusterctrl/internal/fat"
@@ -21,9 +23,11 @@ type partition struct {
 	known *fat.FS
 }
 
-// temporary is the file that is to replace another. In capitals its name needs
-// one entry, not two.
-const temporary = "CLUSTERC.NEW"
+// temporary is a file that is to replace another. In capitals its name needs one
+// entry, not two.
+func temporary(i int) string { return fmt.Sprintf(temporaryPrefix+"%02d", i) }
+
+const temporaryPrefix = "CLUSTERC.N"
 
 func openPartition(dev device, size int64) (*partition, error) {
 	p := &partition{dev: draft{dev, map[int64][]byte{}}, size: size}
@@ -108,29 +112,73 @@ func (p *partition) check(group []sector) error {
 
 // writeFile creates a file, or replaces one.
 func (p *partition) writeFile(name string, data []byte) error {
-	if strings.Contains(name, "/") {
-		return &fs.PathError{Op: "write", Path: name, Err: errors.ErrUnsupported}
-	}
-	old, err := p.readFile(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return p.create(name, data)
-	case err != nil:
-		return err
-	case string(old) == string(data):
-		return nil
-	}
-	if err := p.remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := p.create(temporary, data); err != nil {
-		return err
-	}
-	return p.change(func(f *fat.FS) error { return f.Rename(temporary, name) }, layout.removing)
+	return p.writeFiles(map[string][]byte{name: data})
 }
 
-func (p *partition) create(name string, data []byte) error {
-	return p.change(func(f *fat.FS) error { return f.WriteFile(name, data, 0) }, layout.adding)
+// writeFiles creates files and replaces others. What is new, among it what is to
+// replace others, gets to the card at once, which takes its time for each flush;
+// then one after another is replaced.
+func (p *partition) writeFiles(files map[string][]byte) error {
+	if err := p.removeStale(); err != nil {
+		return err
+	}
+	created := map[string][]byte{}
+	var replaced []string
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if strings.Contains(name, "/") {
+			return &fs.PathError{Op: "write", Path: name, Err: errors.ErrUnsupported}
+		}
+		old, err := p.readFile(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			created[name] = files[name]
+		case err != nil:
+			return err
+		case !bytes.Equal(old, files[name]):
+			created[temporary(len(replaced))] = files[name]
+			replaced = append(replaced, name)
+		}
+	}
+	if err := p.create(created); err != nil {
+		return err
+	}
+	for i, name := range replaced {
+		if err := p.change(func(f *fat.FS) error { return f.Rename(temporary(i), name) }, layout.removing); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeStale removes the temporary files of an attempt that was cut short.
+func (p *partition) removeStale() error {
+	fsys, err := p.files()
+	if err != nil {
+		return err
+	}
+	entries, err := fsys.ReadDir(".")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), temporaryPrefix) {
+			if err := p.remove(e.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *partition) create(files map[string][]byte) error {
+	return p.change(func(f *fat.FS) error {
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			if err := f.WriteFile(name, files[name], 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, layout.adding)
 }
 
 // remove removes a file.

@@ -198,11 +198,11 @@ func (s *session) makeWritable() error {
 	return s.setWritable(true)
 }
 
-// leave restarts a Pi that is finished. Nothing that goes wrong on the way
+// leave restarts a Pi that is finished, with all on the card. Nothing that goes wrong on the way
 // matters but the restart.
 func (s *session) leave() error {
 	s.say("restart")
-	for _, err := range []error{closeDevice(s.device), s.sync(), s.setWritable(false)} {
+	for _, err := range []error{closeDevice(s.device), s.setWritable(false)} {
 		if err != nil {
 			s.say(err.Error())
 		}

@@ -53,7 +53,7 @@ func TestBecome(t *testing.T) {
 func TestOrder(t *testing.T) {
 	p := finished(t, "p7")
 	log := strings.Join(p.log, "\n")
-	before := "kernel: sync\nwrite boot sector 1295\nflush the boot partition\nkernel: sync\nkernel: remount / writable=false\nkernel: restart"
+	before := "kernel: sync\nwrite boot sector 1295\nflush the boot partition\nkernel: remount / writable=false\nkernel: restart"
 	if !strings.HasSuffix(log, before) {
 		t.Errorf("it ended with\n%s\nwant\n%s", strings.Join(p.log[max(0, len(p.log)-8):], "\n"), before)
 	}
