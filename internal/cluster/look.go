@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"path"
 	"slices"
@@ -152,8 +151,7 @@ func (m Machine) addresses(n Node) []netip.Addr {
 	}
 	fixed := len(all)
 	for _, other := range m.Neighbours {
-		mac, err := net.ParseMAC(other.MAC)
-		if err == nil && slices.Equal(mac, n.ID.DevMAC()) && !slices.Contains(all, other.Addr) && !other.Addr.IsLinkLocalUnicast() {
+		if strings.EqualFold(other.MAC, n.ID.DevMAC()) && !slices.Contains(all, other.Addr) && !other.Addr.IsLinkLocalUnicast() {
 			all = append(all, other.Addr)
 		}
 	}

@@ -11,7 +11,6 @@ package node
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -62,14 +61,10 @@ func (id ID) Addr() netip.Addr { return netip.AddrFrom4([4]byte{172, 19, 181, by
 func (id ID) NFSAddr() netip.Addr { return netip.AddrFrom4([4]byte{172, 19, 180, byte(id)}) }
 
 // HostMAC is the address of the controller's end of the node's USB link.
-func (id ID) HostMAC() net.HardwareAddr {
-	return net.HardwareAddr{0x00, 0x22, 0x82, 0xff, 0xfe, byte(id)}
-}
+func (id ID) HostMAC() string { return fmt.Sprintf("00:22:82:ff:fe:%02x", int(id)) }
 
 // DevMAC is the address of the node's end of its USB link.
-func (id ID) DevMAC() net.HardwareAddr {
-	return net.HardwareAddr{0x00, 0x22, 0x82, 0xff, 0xff, byte(id)}
-}
+func (id ID) DevMAC() string { return fmt.Sprintf("00:22:82:ff:ff:%02x", int(id)) }
 
 // Link is the controller's interface to a node that booted from its card.
 func (id ID) Link() string { return LinkPrefix + strconv.Itoa(int(id)) }

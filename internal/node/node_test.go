@@ -67,8 +67,8 @@ func TestFacts(t *testing.T) {
 	for _, tt := range []struct{ name, got, want string }{
 		{"address", ID(7).Addr().String(), "172.19.181.7"},
 		{"NFS address", ID(252).NFSAddr().String(), "172.19.180.252"},
-		{"controller's MAC", ID(16).HostMAC().String(), "00:22:82:ff:fe:10"},
-		{"node's MAC", ID(252).DevMAC().String(), "00:22:82:ff:ff:fc"},
+		{"controller's MAC", ID(16).HostMAC(), "00:22:82:ff:fe:10"},
+		{"node's MAC", ID(252).DevMAC(), "00:22:82:ff:ff:fc"},
 		{"link", ID(9).Link(), "ethpi9"},
 		{"USB boot link", ID(9).USBBootLink(), "ethupi9"},
 		{"port", ID(9).Port(), "ttypi9"},

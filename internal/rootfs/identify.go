@@ -3,7 +3,7 @@ package rootfs
 import (
 	"bufio"
 	"bytes"
-	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -135,17 +135,19 @@ func arch(tree fs.FS) (Arch, error) {
 	if err != nil {
 		return "", err
 	}
-	machine := elf.EM_NONE
-	if bytes.HasPrefix(head, []byte(elf.ELFMAG)) && len(head) >= 20 {
-		machine = elf.Machine(head[18]) | elf.Machine(head[19])<<8
+	// Of elf(5): where a header says what machine it is for, and the numbers.
+	const magic, at, arm, aarch64 = "\x7fELF", 18, 40, 183
+	if !bytes.HasPrefix(head, []byte(magic)) || len(head) < at+2 {
+		return "", fmt.Errorf("%s is no ELF program: want a system for ARM or AArch64", program)
 	}
-	switch machine {
-	case elf.EM_ARM:
+	switch machine := binary.LittleEndian.Uint16(head[at:]); machine {
+	case arm:
 		return ARMHF, nil
-	case elf.EM_AARCH64:
+	case aarch64:
 		return ARM64, nil
+	default:
+		return "", fmt.Errorf("%s is built for ELF machine %d: want a system for ARM (%d) or AArch64 (%d)", program, machine, arm, aarch64)
 	}
-	return "", fmt.Errorf("%s is built for %v: want a system for ARM or AArch64", program, machine)
 }
 
 func readHead(tree fs.FS, name string, n int64) ([]byte, error) {

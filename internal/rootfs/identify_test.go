@@ -100,9 +100,9 @@ func TestIdentifyRefuses(t *testing.T) {
 		{"stretch", "etc/os-release", "ID=raspbian\nVERSION_ID=\"9\"\nVERSION_CODENAME=stretch\n", `version "9" stretch: want 10 to 13, Buster to Trixie`},
 		{"sid", "etc/os-release", "ID=debian\nVERSION_CODENAME=sid\n", `version "" sid: want 10 to 13`},
 		{"no shell", "bin/sh", "", "no bin/sh in the root partition"},
-		{"amd64", "bin/sh", "\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 9) + "\x03\x00" + amd64, "bin/sh is built for EM_X86_64: want a system for ARM or AArch64"},
-		{"a script for a shell", "bin/sh", "#!/bin/busybox sh\n# more than a header\n", "bin/sh is built for EM_NONE"},
-		{"a header cut off", "bin/sh", "\x7fELF\x02\x01\x01", "bin/sh is built for EM_NONE"},
+		{"amd64", "bin/sh", "\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 9) + "\x03\x00" + amd64, "bin/sh is built for ELF machine 62: want a system for ARM (40) or AArch64 (183)"},
+		{"a script for a shell", "bin/sh", "#!/bin/busybox sh\n# more than a header\n", "bin/sh is no ELF program: want a system for ARM or AArch64"},
+		{"a header cut off", "bin/sh", "\x7fELF\x02\x01\x01", "bin/sh is no ELF program: want a system for ARM or AArch64"},
 		{"no boot partition", "etc/fstab", "PARTUUID=1-02 / ext4 defaults 0 1\n", "etc/fstab mounts nothing at /boot or /boot/firmware"},
 		{"no network", "usr/sbin/NetworkManager", "", "no network program that we know is enabled"},
 	} {
