@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/bits"
 	"slices"
 	"syscall"
 	"time"
@@ -126,11 +127,15 @@ func (fsys *FS) load(e *entry) (*directory, error) {
 func (fsys *FS) check() error {
 	owned := make([]uint64, (fsys.table.clusters+firstCluster+63)/64)
 	own := func(c uint32, n int) error {
-		for end := c + uint32(n); c < end; c++ {
-			if owned[c/64]&(1<<(c%64)) != 0 {
-				return fmt.Errorf("%w: cluster %d is used twice", ErrCorrupt, c)
+		for end := c + uint32(n); c < end; c = c/64*64 + 64 {
+			run := ^uint64(0) << (c % 64)
+			if after := end - c/64*64; after < 64 {
+				run &= 1<<after - 1
 			}
-			owned[c/64] |= 1 << (c % 64)
+			if twice := owned[c/64] & run; twice != 0 {
+				return fmt.Errorf("%w: cluster %d is used twice", ErrCorrupt, c/64*64+uint32(bits.TrailingZeros64(twice)))
+			}
+			owned[c/64] |= run
 		}
 		return nil
 	}

@@ -170,6 +170,12 @@ func (t *table) run(c uint32) (n int, next uint32, err error) {
 		if err := t.load(c); err != nil {
 			return n, free, err
 		}
+		if t.fat32 { // a Pi's kernel takes thousands of clusters, most of which follow each other
+			last := min((c>>t.shift+1)<<t.shift, t.clusters+firstCluster) - 1
+			for c < last && binary.LittleEndian.Uint32(t.raw[4*c:])&mask32 == c+1 {
+				c, n = c+1, n+1
+			}
+		}
 		switch next = t.at(c); next {
 		case free:
 			return n, free, nil
