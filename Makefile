@@ -7,8 +7,8 @@
 
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
 GOFLAGS_PI := -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
-PAYLOAD := internal/payload/bin
-SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') $(shell find internal/recipe/files internal/sample/sample.img.xz -type f) go.mod go.sum
+PAYLOAD := internal/image/payload/bin
+SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') $(shell find internal/tree/recipe/files internal/image/sample/sample.img.xz -type f) go.mod go.sum
 
 export CGO_ENABLED = 0
 
@@ -34,7 +34,7 @@ bin/pi/%-arm64: $(SOURCES)
 
 $(PAYLOAD)/%.zst: bin/pi/%
 	mkdir -p $(PAYLOAD)
-	go run ./internal/payload/pack $< $@
+	go run ./internal/image/payload/pack $< $@
 
 release: payload
 	GOOS=linux GOARCH=amd64 go build -tags payload $(GOFLAGS_PI) -o bin/release/clusterctrl-linux-amd64 ./cmd/clusterctrl

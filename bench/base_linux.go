@@ -8,8 +8,8 @@ import (
 	"os"
 	"os/exec"
 
-	"clusterctrl/internal/mbr"
-	"clusterctrl/internal/xz"
+	"clusterctrl/internal/format/mbr"
+	"clusterctrl/internal/format/xz"
 )
 
 // A base is an image to start from, compressed in several blocks.

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"clusterctrl/internal/rootfs"
+	"clusterctrl/internal/tree/rootfs"
 )
 
 // measureFirstBoot compares a node's first boot with a script that does the same,

@@ -12,8 +12,8 @@ import (
 	"runtime"
 	"strings"
 
-	"clusterctrl/internal/initramfs"
 	"clusterctrl/internal/lab"
+	"clusterctrl/internal/linux/initramfs"
 )
 
 // A machine is a virtual one that runs bench/guest.

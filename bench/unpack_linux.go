@@ -8,8 +8,8 @@ import (
 	"os"
 	"runtime"
 
-	"clusterctrl/internal/diskimage"
-	"clusterctrl/internal/xz"
+	"clusterctrl/internal/format/xz"
+	"clusterctrl/internal/image/diskimage"
 )
 
 // unpackVerb makes this program an unpacker, so that ours is a process as theirs is.

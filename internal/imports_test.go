@@ -3,60 +3,144 @@ package internal
 import (
 	"go/parser"
 	"go/token"
-	"path/filepath"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// mayImport is the architecture: what each package may use of this module.
-// Packages that are not in the table may use nothing.
-var mayImport = map[string][]string{
-	"rootfs":            {"mbr", "fat", "ext4"},
-	"edit":              {"rootfs"},
-	"recipe":            {"node", "rootfs", "edit"},
-	"settings":          {"node", "rootfs"},
-	"diskimage":         {"xz"},
-	"provision":         {"node", "mbr", "fat", "ext4", "rootfs", "edit", "recipe", "settings", "diskimage", "firstboot"},
-	"payload":           {"node", "rootfs"},
-	"kmod":              {"xz"},
-	"firstboot":         {"node", "mbr", "fat", "rootfs", "edit", "recipe"},
-	"gadget":            {"node", "kmod", "uevent"},
-	"cluster":           {"node", "uevent"},
-	"cable":             {"usbip", "uevent"},
-	"initramfs":         {"kmod"},
-	"nat":               {"node"},
-	"lab":               {"mbr", "fat", "rootfs", "diskimage", "initramfs", "kmod", "cable", "lab/inside"},
-	"lab/inside":        {"mbr", "initramfs", "uevent", "usbip", "cable"},
-	"lab/labtest":       {"lab", "initramfs"},
-	"lab/labtest/guest": {"initramfs"},
+// districts says which districts the rooms of a district may use, apart from
+// rooms of their own district. A district is the first part of a room's path.
+var districts = map[string][]string{
+	"node":       {},
+	"format":     {},
+	"linux":      {"format"},
+	"tree":       {"node", "format"},
+	"image":      {"node", "format", "tree"},
+	"pi":         {"node", "format", "linux", "tree"},
+	"controller": {"node", "format", "linux", "tree"},
+	"lab":        {"node", "format", "linux", "tree", "image", "pi", "controller"},
 }
 
-// A test may use besides what makes its inputs.
-var testsMayImport = []string{"sample", "xz", "lab", "lab/labtest", "lab/labtest/guest", "lab/labtest/traffic", "kmod", "uevent", "cluster", "gadget", "usbip", "ext4", "rootfs", "edit", "recipe", "node"}
+// rooms says which rooms of this module a room uses. A room without a row uses
+// none.
+var rooms = map[string][]string{
+	"linux/kmod":         {"format/xz"},
+	"linux/initramfs":    {"linux/kmod"},
+	"tree/rootfs":        {"format/mbr", "format/fat", "format/ext4"},
+	"tree/edit":          {"tree/rootfs"},
+	"tree/recipe":        {"node", "tree/rootfs", "tree/edit"},
+	"image/settings":     {"node", "tree/rootfs"},
+	"image/diskimage":    {"format/xz"},
+	"image/provision":    {"node", "format/mbr", "format/fat", "format/ext4", "tree/rootfs", "tree/edit", "tree/recipe", "image/settings", "image/diskimage", "pi/firstboot"},
+	"image/payload":      {"node", "tree/rootfs"},
+	"pi/firstboot":       {"node", "format/mbr", "format/fat", "tree/rootfs", "tree/edit", "tree/recipe"},
+	"pi/gadget":          {"node", "linux/kmod", "linux/uevent"},
+	"controller/cluster": {"node", "linux/uevent"},
+	"controller/nat":     {"node"},
+	"lab":                {"format/mbr", "format/fat", "tree/rootfs", "image/diskimage", "linux/initramfs", "linux/kmod", "lab/cable", "lab/inside"},
+	"lab/cable":          {"linux/usbip", "linux/uevent"},
+	"lab/inside":         {"format/mbr", "linux/initramfs", "linux/uevent", "linux/usbip", "lab/cable"},
+	"lab/labtest":        {"linux/initramfs"},
+	"lab/labtest/guest":  {"linux/initramfs"},
+	// Programs of the tests' machines.
+	"lab/labtest/editor":    {"lab/labtest/guest"},
+	"lab/labtest/restarter": {"lab/labtest/guest"},
+}
+
+// tests says what the tests of a room use besides what the room itself uses.
+var tests = map[string][]string{
+	"linux/initramfs": {"lab/labtest"},
+	"linux/usbip":     {"lab", "lab/labtest", "lab/labtest/guest", "pi/gadget"},
+	"tree/rootfs":     {"format/xz", "image/sample"},
+	"pi/firstboot":    {"format/xz", "image/sample"},
+	"pi/gadget":       {"lab", "lab/labtest", "lab/labtest/guest", "lab/labtest/traffic", "linux/usbip", "tree/edit", "tree/recipe", "tree/rootfs"},
+	"lab":             {"lab/labtest"},
+}
+
+// exceptions are uses that cross a district's border for a stated reason.
+var exceptions = map[string][]string{
+	"image/provision": {"pi/firstboot"},
+}
+
+// imports returns which rooms of this module each room uses, and which its
+// tests use, by walking every Go file below this folder.
+func imports(t *testing.T) (code, inTests map[string][]string) {
+	t.Helper()
+	code, inTests = map[string][]string{}, map[string][]string{}
+	err := fs.WalkDir(os.DirFS("."), ".", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || path.Ext(name) != ".go" || strings.Contains(name, "/testdata/") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		room, uses := path.Dir(name), code
+		if strings.HasSuffix(name, "_test.go") {
+			uses = inTests
+		}
+		for _, spec := range file.Imports {
+			_, used, ours := strings.Cut(strings.Trim(spec.Path.Value, `"`), "clusterctrl/internal/")
+			if ours && used != room && !slices.Contains(uses[room], used) {
+				uses[room] = append(uses[room], used)
+			}
+		}
+		return nil
+	})
+	if err != nil || len(code) == 0 {
+		t.Fatal("no imports were found: ", err)
+	}
+	return code, inTests
+}
 
 func TestImports(t *testing.T) {
-	files, err := filepath.Glob("*/*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	deeper, err := filepath.Glob("*/*/*.go")
-	if err != nil || len(files) == 0 {
-		t.Fatal(err, "no files")
-	}
-	for _, file := range append(files, deeper...) {
-		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
-		if err != nil {
-			t.Fatal(err)
+	code, inTests := imports(t)
+	for room, used := range code {
+		for _, u := range used {
+			if !slices.Contains(rooms[room], u) {
+				t.Errorf("%s uses %s, which its row in rooms lacks", room, u)
+			}
 		}
-		pkg := filepath.ToSlash(filepath.Dir(file))
-		for _, spec := range f.Imports {
-			_, used, ours := strings.Cut(strings.Trim(spec.Path.Value, `"`), "clusterctrl/internal/")
-			allowed := slices.Contains(mayImport[pkg], used) || used == pkg ||
-				strings.HasSuffix(file, "_test.go") && slices.Contains(testsMayImport, used) ||
-				strings.Contains(pkg, "/testdata") || strings.Contains(pkg, "/pack")
-			if ours && !allowed {
-				t.Errorf("%s: %s may not import %s", file, pkg, used)
+	}
+	for room, used := range inTests {
+		for _, u := range used {
+			if !slices.Contains(rooms[room], u) && !slices.Contains(tests[room], u) {
+				t.Errorf("the tests of %s use %s, which its row in tests lacks", room, u)
+			}
+		}
+	}
+	rowsAreUsed(t, "rooms", rooms, code)
+	rowsAreUsed(t, "tests", tests, inTests)
+	rowsAreUsed(t, "exceptions", exceptions, code)
+}
+
+// rowsAreUsed fails for each entry of a table that no file makes use of.
+func rowsAreUsed(t *testing.T, table string, rows, uses map[string][]string) {
+	t.Helper()
+	for room, row := range rows {
+		for _, u := range row {
+			if !slices.Contains(uses[room], u) {
+				t.Errorf("%s says that %s uses %s; no file does", table, room, u)
+			}
+		}
+	}
+}
+
+func TestDistricts(t *testing.T) {
+	district := func(room string) string { first, _, _ := strings.Cut(room, "/"); return first }
+	for _, room := range slices.Sorted(maps.Keys(rooms)) {
+		for _, u := range rooms[room] {
+			from, to := district(room), district(u)
+			allowed, known := districts[from]
+			if !known {
+				t.Errorf("%s is in no district", room)
+			}
+			if from != to && !slices.Contains(allowed, to) && !slices.Contains(exceptions[room], u) {
+				t.Errorf("%s uses %s: district %s may not use %s", room, u, from, to)
 			}
 		}
 	}

@@ -15,11 +15,11 @@ import (
 	"strconv"
 	"time"
 
-	"clusterctrl/internal/gadget"
 	"clusterctrl/internal/lab/labtest/guest"
 	"clusterctrl/internal/lab/labtest/traffic"
+	"clusterctrl/internal/linux/uevent"
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/uevent"
+	"clusterctrl/internal/pi/gadget"
 )
 
 func main() {

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"clusterctrl/internal/cluster"
+	"clusterctrl/internal/controller/cluster"
 	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
 )

@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"clusterctrl/internal/cluster"
+	"clusterctrl/internal/controller/cluster"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )

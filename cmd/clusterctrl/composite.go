@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"os"
 
-	"clusterctrl/internal/gadget"
+	"clusterctrl/internal/pi/gadget"
 	"github.com/spf13/cobra"
 )
 

@@ -10,7 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"clusterctrl/internal/console"
+	"clusterctrl/internal/controller/console"
 	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"clusterctrl/internal/nat"
+	"clusterctrl/internal/controller/nat"
 	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
 )

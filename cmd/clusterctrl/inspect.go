@@ -5,7 +5,7 @@ import (
 	"io"
 	"strings"
 
-	"clusterctrl/internal/provision"
+	"clusterctrl/internal/image/provision"
 	"github.com/spf13/cobra"
 )
 

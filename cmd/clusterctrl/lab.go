@@ -13,12 +13,12 @@ import (
 	"sync"
 	"text/tabwriter"
 
-	"clusterctrl/internal/diskimage"
+	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/image/payload"
+	"clusterctrl/internal/image/provision"
 	"clusterctrl/internal/lab"
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/payload"
-	"clusterctrl/internal/provision"
-	"clusterctrl/internal/rootfs"
+	"clusterctrl/internal/tree/rootfs"
 	"github.com/spf13/cobra"
 )
 

@@ -11,9 +11,9 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"clusterctrl/internal/cluster"
-	"clusterctrl/internal/gadget"
+	"clusterctrl/internal/controller/cluster"
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/pi/gadget"
 	"github.com/spf13/cobra"
 )
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"clusterctrl/internal/cluster"
+	"clusterctrl/internal/controller/cluster"
 	"github.com/google/go-cmp/cmp"
 )
 

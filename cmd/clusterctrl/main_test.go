@@ -12,9 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"clusterctrl/internal/format/xz"
+	"clusterctrl/internal/image/sample"
 	"clusterctrl/internal/lab/labtest"
-	"clusterctrl/internal/sample"
-	"clusterctrl/internal/xz"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 

@@ -4,8 +4,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"clusterctrl/internal/image/provision"
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/provision"
 	"github.com/spf13/cobra"
 )
 

@@ -10,12 +10,12 @@ import (
 	"syscall"
 	"time"
 
-	"clusterctrl/internal/diskimage"
-	"clusterctrl/internal/edit"
-	"clusterctrl/internal/firstboot"
+	"clusterctrl/internal/image/diskimage"
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/recipe"
-	"clusterctrl/internal/rootfs"
+	"clusterctrl/internal/pi/firstboot"
+	"clusterctrl/internal/tree/edit"
+	"clusterctrl/internal/tree/recipe"
+	"clusterctrl/internal/tree/rootfs"
 	"github.com/spf13/cobra"
 )
 

@@ -5,7 +5,7 @@ import (
 	"io"
 	"os"
 
-	"clusterctrl/internal/progress"
+	"clusterctrl/cmd/clusterctrl/progress"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )

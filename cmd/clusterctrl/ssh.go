@@ -7,7 +7,7 @@ import (
 	"os"
 	"os/exec"
 
-	"clusterctrl/internal/cluster"
+	"clusterctrl/internal/controller/cluster"
 	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
 )

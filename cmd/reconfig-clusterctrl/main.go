@@ -9,8 +9,8 @@ import (
 	"os"
 	"syscall"
 
-	"clusterctrl/internal/firstboot"
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/pi/firstboot"
 )
 
 func main() {

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"clusterctrl/internal/fat"
-	"clusterctrl/internal/mbr"
+	"clusterctrl/internal/format/fat"
+	"clusterctrl/internal/format/mbr"
 )
 
 // Software is what a machine starts with: files of the host's, and the words

@@ -11,8 +11,8 @@ import (
 	"regexp"
 	"strings"
 
-	"clusterctrl/internal/diskimage"
-	"clusterctrl/internal/rootfs"
+	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/tree/rootfs"
 	"github.com/klauspost/compress/gzip"
 )
 

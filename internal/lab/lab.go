@@ -31,7 +31,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"clusterctrl/internal/diskimage"
+	"clusterctrl/internal/image/diskimage"
 )
 
 // A Config says what machine to build.

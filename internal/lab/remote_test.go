@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"clusterctrl/internal/cable"
+	"clusterctrl/internal/lab/cable"
 	"github.com/google/go-cmp/cmp"
 )
 

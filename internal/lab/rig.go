@@ -13,10 +13,10 @@ import (
 	"strings"
 	"sync"
 
-	"clusterctrl/internal/cable"
-	"clusterctrl/internal/initramfs"
-	"clusterctrl/internal/kmod"
+	"clusterctrl/internal/lab/cable"
 	"clusterctrl/internal/lab/inside"
+	"clusterctrl/internal/linux/initramfs"
+	"clusterctrl/internal/linux/kmod"
 )
 
 // A RigConfig says what virtual cluster to build.

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"clusterctrl/internal/lab"
-	"clusterctrl/internal/rootfs"
+	"clusterctrl/internal/tree/rootfs"
 	"clusterctrl/test/base"
 )
 

@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"clusterctrl/internal/lab"
-	"clusterctrl/internal/rootfs"
+	"clusterctrl/internal/tree/rootfs"
 )
 
 // all is for those who have an hour.

@@ -13,7 +13,7 @@ import (
 
 	"clusterctrl/internal/lab"
 	"clusterctrl/internal/lab/labtest"
-	"clusterctrl/internal/rootfs"
+	"clusterctrl/internal/tree/rootfs"
 )
 
 // A recording is all that a first boot does to its card.

@@ -12,8 +12,8 @@ import (
 
 	"clusterctrl/internal/lab"
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/recipe"
-	"clusterctrl/internal/rootfs"
+	"clusterctrl/internal/tree/recipe"
+	"clusterctrl/internal/tree/rootfs"
 	"clusterctrl/test/base"
 )
 

@@ -10,7 +10,7 @@ import (
 	"clusterctrl/internal/lab"
 	"clusterctrl/internal/lab/labtest"
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/rootfs"
+	"clusterctrl/internal/tree/rootfs"
 )
 
 // Where the sample image has its partitions, in bytes.

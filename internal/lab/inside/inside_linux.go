@@ -11,11 +11,11 @@ import (
 	"strings"
 	"sync"
 
-	"clusterctrl/internal/cable"
-	"clusterctrl/internal/initramfs"
-	"clusterctrl/internal/mbr"
-	"clusterctrl/internal/uevent"
-	"clusterctrl/internal/usbip"
+	"clusterctrl/internal/format/mbr"
+	"clusterctrl/internal/lab/cable"
+	"clusterctrl/internal/linux/initramfs"
+	"clusterctrl/internal/linux/uevent"
+	"clusterctrl/internal/linux/usbip"
 	"golang.org/x/sys/unix"
 )
 

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"clusterctrl/internal/initramfs"
+	"clusterctrl/internal/linux/initramfs"
 )
 
 // A Kernel is one of Debian's, as unpacked in the cache.

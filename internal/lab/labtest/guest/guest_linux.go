@@ -5,7 +5,7 @@ package guest
 import (
 	"fmt"
 
-	"clusterctrl/internal/initramfs"
+	"clusterctrl/internal/linux/initramfs"
 	"golang.org/x/sys/unix"
 )
 

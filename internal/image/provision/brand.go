@@ -1,0 +1,47 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+
+	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/pi/firstboot"
+	"clusterctrl/internal/tree/rootfs"
+)
+
+// brand makes each output what its first boot would make it.
+func (f family) brand(ctx context.Context) error {
+	show := f.progress.start("brand", 0)
+	defer show.Close()
+	for _, o := range f.set.Files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := brand(o); err != nil {
+			return fmt.Errorf("%s: %w", o.Final, err)
+		}
+	}
+	return nil
+}
+
+// brand makes an output what its name tells. The time stamps are those of the
+// other changes to the base, so that the same inputs give the same bytes.
+func brand(o *diskimage.Output) error {
+	role, err := roleOf(o.Final)
+	if err != nil {
+		return err
+	}
+	info, err := o.File.Stat()
+	if err != nil {
+		return err
+	}
+	image, err := rootfs.OpenImage(o, info.Size())
+	if err != nil {
+		return err
+	}
+	image.SetTime(image.Root.Time())
+	if err := firstboot.Brand(image, role); err != nil {
+		return tooFull(err)
+	}
+	return image.Close()
+}

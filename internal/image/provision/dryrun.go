@@ -1,0 +1,120 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/node"
+	"clusterctrl/internal/pi/firstboot"
+	"clusterctrl/internal/tree/edit"
+	"clusterctrl/internal/tree/recipe"
+	"clusterctrl/internal/tree/rootfs"
+)
+
+// Show prints, as unified diffs, what Build would change of the base to make
+// the controller's image, and of that to make each other. It writes no output.
+func Show(ctx context.Context, o Options, w io.Writer) error {
+	in, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return withDisk(ctx, in, o.Progress, func(disk *os.File, size int64) error {
+		image, err := rootfs.OpenImage(disk, size)
+		if err == nil {
+			err = o.show(image, guessName(o.imageName(in)), w)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", o.imageName(in), err)
+		}
+		return nil
+	})
+}
+
+func (o Options) show(image *rootfs.Image, guess name, w io.Writer) error {
+	system, plan, err := o.plan(image)
+	if err != nil {
+		return err
+	}
+	prefix := guess.corrected(system.OS, image.Root.Time()).prefix(o.Settings.Revision)
+	fmt.Fprintf(w, "# %s: changes to the base\n", prefix+suffix(node.CBridge))
+	if err := plan.WriteDiff(w); err != nil {
+		return err
+	}
+	if err := plan.Apply(image); err != nil { // in memory: the image is never closed
+		return err
+	}
+	line, err := readCommandLine(image)
+	if err != nil {
+		return err
+	}
+	others := roles(o.Settings.NAT, o.Settings.Nodes(system.Flavour))
+	if !o.Branded {
+		others = others[1:] // the first is the controller's image itself
+	}
+	for _, role := range others {
+		plan, err := o.roleChanges(image, line, role)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "# %s: changes to the controller's image\n", prefix+suffix(role))
+		if err := plan.WriteDiff(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// roleChanges returns what makes a controller's image that of another role.
+func (o Options) roleChanges(image *rootfs.Image, line commandLine, role node.Role) (edit.Plan, error) {
+	text, err := recipe.Rebrand(line.text, role)
+	if err != nil {
+		return nil, err
+	}
+	change := rootfs.Change{Name: image.CommandLine(), Old: &rootfs.File{Data: []byte(line.text)}, New: &rootfs.File{Data: []byte(text)}}
+	if !o.Branded {
+		return edit.Plan{change}, nil
+	}
+	branded := rootfs.NewOverlay(image)
+	if err := change.Apply(branded); err != nil {
+		return nil, err
+	}
+	if err := firstboot.Brand(branded, role); err != nil {
+		return nil, err
+	}
+	return branded.Changes()
+}
+
+// withDisk calls use with the raw image of an input: the file itself, or a
+// temporary one that is gone afterwards.
+func withDisk(ctx context.Context, in *diskimage.Input, progress Progress, use func(*os.File, int64) error) (err error) {
+	if raw := in.Raw(); raw != nil {
+		if err := in.Check(ctx); err != nil {
+			return err
+		}
+		return use(raw, in.Size())
+	}
+	disk, err := os.CreateTemp("", "clusterctrl-*.img")
+	if err != nil {
+		return err
+	}
+	// Where a file in use can be removed, it is: whatever ends this run, a closed
+	// pipe among it, leaves nothing behind.
+	removed := os.Remove(disk.Name()) == nil
+	defer func() {
+		err = errors.Join(err, disk.Close())
+		if !removed {
+			err = errors.Join(err, os.Remove(disk.Name()))
+		}
+	}()
+	show := progress.start("unpack", in.Size())
+	size, err := in.Decode(ctx, []*os.File{disk}, diskimage.Sparse, show)
+	if err := errors.Join(err, show.Close()); err != nil {
+		return err
+	}
+	return use(disk, size)
+}

@@ -1,0 +1,132 @@
+package provision
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"clusterctrl/internal/image/diskimage"
+	"golang.org/x/sync/errgroup"
+)
+
+// A family is outputs that are all the same image but for a sector each, which
+// tells the role. If they are branded, each is also made what its role asks for,
+// and they differ in more than that.
+type family struct {
+	image    *os.File // one of them, or what they derive from
+	set      *diskimage.Outputs
+	ready    int // so many of set.Files hold the image already
+	patches  []diskimage.Patch
+	branded  bool
+	progress Progress
+}
+
+// complete makes each output the image of its role and names all. If sums are
+// wanted, it makes them meanwhile, since that takes as long as the disk does.
+func (f family) complete(ctx context.Context, sums bool) error {
+	// Of the image, everything but the patches is read for the sums, and
+	// patching may change more than a sector for a moment.
+	if err := f.patch(0, f.ready); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	if f.branded {
+		g.SetLimit(1) // one after the other: the sums are of what branding makes
+	}
+	g.Go(func() error { return f.derive(ctx) })
+	if sums {
+		g.Go(func() error { return f.sum(ctx) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return f.set.Commit()
+}
+
+// derive makes the other outputs and waits until the disk has all.
+func (f family) derive(ctx context.Context) error {
+	if err := f.clone(ctx); err != nil {
+		return err
+	}
+	if err := f.patch(f.ready, len(f.set.Files)); err != nil {
+		return err
+	}
+	if f.branded {
+		if err := f.brand(ctx); err != nil {
+			return err
+		}
+	}
+	show := f.progress.start("write", 0)
+	defer show.Close()
+	return f.set.Flush()
+}
+
+// clone makes those outputs clones of the image that are not ready.
+func (f family) clone(ctx context.Context) error {
+	rest := f.set.Files[f.ready:]
+	if len(rest) == 0 {
+		return nil
+	}
+	show, err := f.start("copy", len(rest))
+	if err != nil {
+		return err
+	}
+	defer show.Close()
+	for _, o := range rest {
+		if err := o.Clone(ctx, f.image, show); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// patch gives the outputs from one number to another the sector of their role.
+func (f family) patch(from, to int) error {
+	for i := from; i < to; i++ {
+		if err := f.patches[i].Apply(f.set.Files[i].File); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f family) sum(ctx context.Context) error {
+	show, err := f.start("checksums", len(f.patches))
+	if err != nil {
+		return err
+	}
+	defer show.Close()
+	all, err := f.sums(ctx, show)
+	if err != nil {
+		return err
+	}
+	f.set.Sums = map[string]diskimage.Sum{}
+	for i, o := range f.set.Files {
+		f.set.Sums[o.Final] = all[i]
+	}
+	return nil
+}
+
+func (f family) sums(ctx context.Context, progress io.Writer) ([]diskimage.Sum, error) {
+	if !f.branded {
+		return diskimage.HashPatched(ctx, f.image, f.patches, progress)
+	}
+	var all []diskimage.Sum
+	for _, o := range f.set.Files {
+		sum, err := diskimage.HashPatched(ctx, o.File, make([]diskimage.Patch, 1), progress)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, sum...)
+	}
+	return all, nil
+}
+
+// start starts to show work on so many images.
+func (f family) start(what string, n int) (io.WriteCloser, error) {
+	info, err := f.image.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return f.progress.start(what, info.Size()*int64(n)), nil
+}

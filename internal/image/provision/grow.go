@@ -1,0 +1,104 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"clusterctrl/internal/format/mbr"
+	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/tree/rootfs"
+)
+
+// grow extends the image, its second partition and the file system in it, if
+// that is wanted. The file system is resize2fs's work.
+func (b *build) grow(ctx context.Context) error {
+	if !b.Settings.Grows() {
+		return nil
+	}
+	disk := b.set.Files[0].File
+	image, err := rootfs.OpenImage(disk, b.size)
+	if err != nil {
+		return err
+	}
+	system, err := rootfs.Identify(image)
+	if err != nil {
+		return err
+	}
+	by := b.Settings.GrowOf(system.Flavour)
+	if by == 0 {
+		return nil
+	}
+	by += -by & (growUnit - 1)
+	root := image.Table.Partitions[1]
+	for n, p := range image.Table.Partitions {
+		if p.Start > root.Start {
+			return fmt.Errorf("partition %d lies behind the root: there is no room to grow", n+1)
+		}
+	}
+	end := root.Start + root.Size + by
+	b.Time = b.timeOf(image)
+	if err := b.resize(ctx, disk, root, root.Size+by); err != nil {
+		return err
+	}
+	b.size = max(b.size, end)
+	if err := disk.Truncate(b.size); err != nil {
+		return err
+	}
+	return mbr.Grow(disk, b.size, 2, root.Size+by)
+}
+
+// growUnit keeps partitions aligned as flash memory wants it, in bytes.
+const growUnit = 4 << 20
+
+// resize extends the file system in a partition. resize2fs cuts off the end of a
+// file that holds more than the file system, so that it gets one of its own. It
+// would stamp the file system with the time of day, and what is changed later
+// with it.
+func (b *build) resize(ctx context.Context, disk *os.File, root mbr.Partition, size int64) error {
+	program, err := resizeProgram()
+	if err != nil {
+		return err
+	}
+	temp, err := diskimage.Create(b.Dir, diskimage.Replace, "root.img")
+	if err != nil {
+		return err
+	}
+	defer temp.Abort()
+	part := temp.Files[0].File
+	if err := diskimage.CopyRange(ctx, part, 0, disk, root.Start, root.Size); err != nil {
+		return err
+	}
+	if err := part.Truncate(size); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, program, "-f", part.Name())
+	cmd.Env = append(os.Environ(), fmt.Sprint("E2FSPROGS_FAKE_TIME=", b.Time.Unix()))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("resize2fs: %s: %w", lastLine(out), err)
+	}
+	if err := disk.Truncate(root.Start); err != nil {
+		return err
+	}
+	return diskimage.CopyRange(ctx, disk, root.Start, part, 0, size)
+}
+
+// resizeProgram finds resize2fs, which users who are not root may not have on
+// their path.
+func resizeProgram() (string, error) {
+	for _, name := range []string{"resize2fs", "/usr/sbin/resize2fs", "/sbin/resize2fs", "/opt/homebrew/opt/e2fsprogs/sbin/resize2fs", "/usr/local/opt/e2fsprogs/sbin/resize2fs"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("to grow the root, install resize2fs (package e2fsprogs), or leave out grow")
+}
+
+func lastLine(out []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	return lines[len(lines)-1]
+}

@@ -1,0 +1,99 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"clusterctrl/internal/format/ext4"
+	"clusterctrl/internal/format/fat"
+	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/tree/recipe"
+	"clusterctrl/internal/tree/rootfs"
+)
+
+// A Report says what an image is.
+type Report struct {
+	File       string      `json:"file"`
+	Size       int64       `json:"size"` // in bytes
+	DiskID     string      `json:"disk_id"`
+	Partitions []Partition `json:"partitions"`
+	OS         rootfs.OS   `json:"os"`
+	Boot       fat.Info    `json:"boot_partition"`
+	Root       ext4.Info   `json:"root_partition"`
+
+	// Role is what the next boot makes of the image, empty if nothing.
+	Role string `json:"role,omitempty"`
+	// VendorFirstBoot is whether the vendor's first boot is still to come, after
+	// that where there is a role.
+	VendorFirstBoot bool `json:"vendor_first_boot"`
+	// Host is what the image is called.
+	Host        string `json:"host"`
+	CommandLine string `json:"command_line"`
+}
+
+// A Partition is one of the disk's, with the name that Linux finds it by.
+type Partition struct {
+	Number   int    `json:"number"`
+	Type     uint8  `json:"type"`
+	Start    int64  `json:"start"` // in bytes
+	Size     int64  `json:"size"`
+	PARTUUID string `json:"partuuid"`
+}
+
+// Inspect looks into an image, compressed or not.
+func Inspect(ctx context.Context, file string, stdin io.Reader, progress Progress) (r Report, err error) {
+	in, err := diskimage.Open(file, stdin)
+	if err != nil {
+		return Report{}, err
+	}
+	defer in.Close()
+	err = withDisk(ctx, in, progress, func(disk *os.File, size int64) error {
+		r, err = report(disk, size)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		return nil
+	})
+	r.File = file
+	return r, err
+}
+
+func report(disk *os.File, size int64) (Report, error) {
+	image, err := rootfs.OpenImage(disk, size)
+	if err != nil {
+		return Report{}, err
+	}
+	boot, err := image.Boot.Info()
+	if err != nil {
+		return Report{}, fmt.Errorf("boot partition: %w", err)
+	}
+	r := Report{Size: size, DiskID: fmt.Sprintf("%08x", image.Table.ID), Boot: boot, Root: image.Root.Info()}
+	for i, p := range image.Table.Partitions {
+		if p.Size > 0 {
+			r.Partitions = append(r.Partitions, Partition{i + 1, p.Type, p.Start, p.Size, image.Table.PARTUUID(i + 1)})
+		}
+	}
+	if r.OS, err = rootfs.Identify(image); err != nil {
+		return Report{}, err
+	}
+	words, err := commandLineWords(image)
+	if err != nil {
+		return Report{}, err
+	}
+	r.CommandLine = words.String()
+	r.VendorFirstBoot = recipe.PendingVendor(words)
+	if role, pending := recipe.PendingRole(words); pending {
+		r.Role = role.String()
+	}
+	host, err := image.Root.ReadFile("etc/hostname")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Report{}, err
+	}
+	r.Host = strings.TrimSpace(string(host))
+	return r, nil
+}

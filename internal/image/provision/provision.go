@@ -1,0 +1,330 @@
+// Package provision turns a vendor's image into the images of a cluster.
+//
+// The base is decoded once, into every output at the same time where a file
+// system cannot share blocks, else into one that the others are then clones of.
+// What makes it a controller's image is decided by package recipe and applied
+// through an editor of its file systems, without mounting anything. The images
+// of one build differ in a single sector, which holds the kernel command line
+// and in it the role. No output has its name before all are complete.
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"clusterctrl/internal/format/ext4"
+	"clusterctrl/internal/format/fat"
+	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/image/settings"
+	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/edit"
+	"clusterctrl/internal/tree/recipe"
+	"clusterctrl/internal/tree/rootfs"
+)
+
+// Options say what to build.
+type Options struct {
+	Base      string    // file name of the base image, or "-" for Input
+	Input     io.Reader // what "-" stands for
+	InputName string    // the name that the image in Input was published under, if known
+	Sum       *diskimage.Sum
+
+	Dir      string
+	Existing diskimage.Existing
+	Sums     bool // write SHA256SUMS
+	Branded  bool // make each image now what its first boot would make it
+
+	Settings settings.Settings // checked ones
+	Time     time.Time         // stamped on what is changed; zero: when the base was last written
+
+	// Programs returns those of ours, built for a Pi of an architecture, by where they
+	// are on it.
+	Programs func(rootfs.Arch) (map[string][]byte, error)
+
+	Progress Progress
+}
+
+// Progress starts to show how far a piece of work is, total bytes in all, 0 if
+// nobody knows. What is written to the writer is done; closing it ends the show.
+type Progress func(what string, total int64) io.WriteCloser
+
+// start calls p, which may be nil.
+func (p Progress) start(what string, total int64) io.WriteCloser {
+	if p == nil {
+		return silent{}
+	}
+	return p(what, total)
+}
+
+type silent struct{}
+
+func (silent) Write(p []byte) (int, error) { return len(p), nil }
+func (silent) Close() error                { return nil }
+
+// A Result is what was built.
+type Result struct {
+	OS    rootfs.OS `json:"os,omitzero"` // unknown if all were kept
+	Files []string  `json:"files"`
+	Kept  []string  `json:"kept,omitempty"`  // those that were there and stay
+	Notes []string  `json:"notes,omitempty"` // what the user should know of the images
+}
+
+// fanOut is how many files are written at once while the base is decoded.
+// More would each get too little at a time; they are copied afterwards.
+const fanOut = 8
+
+// Build makes a controller's image, and those of the other roles, out of a base.
+func Build(ctx context.Context, o Options) (Result, error) {
+	in, err := o.open()
+	if err != nil {
+		return Result{}, err
+	}
+	defer in.Close()
+	guess := guessName(o.imageName(in))
+	set, err := diskimage.Create(o.Dir, o.Existing, guess.names(o.Settings)...)
+	if err != nil {
+		return Result{}, err
+	}
+	defer set.Abort()
+	if len(set.Files) == 0 && guess.complete() {
+		return Result{Kept: set.Kept}, nil
+	}
+	b := build{Options: o, set: set, guess: guess}
+	if err := b.decode(ctx, in); err != nil {
+		return Result{}, err
+	}
+	if err := b.edit(ctx); err != nil {
+		return Result{}, fmt.Errorf("%s: %w", o.imageName(in), err)
+	}
+	if err := b.rename(); err != nil {
+		return Result{}, err
+	}
+	if err := b.finish(ctx); err != nil {
+		return Result{}, err
+	}
+	return b.result, nil
+}
+
+func (o Options) open() (*diskimage.Input, error) {
+	in, err := diskimage.Open(o.Base, o.Input)
+	if err == nil && o.Sum != nil {
+		in.Expect(*o.Sum)
+	}
+	return in, err
+}
+
+// imageName is what the base was published as, as far as anybody knows.
+func (o Options) imageName(in *diskimage.Input) string {
+	if o.InputName != "" {
+		return o.InputName
+	}
+	return in.ImageName()
+}
+
+// A build is a Build in progress.
+type build struct {
+	Options
+	set    *diskimage.Outputs
+	guess  name // before edit: what the base's name tells; then what is true
+	ready  int  // so many of set.Files hold the image
+	size   int64
+	line   commandLine
+	result Result
+}
+
+// decode fills as many outputs as is good to fill at once, at least one.
+func (b *build) decode(ctx context.Context, in *diskimage.Input) error {
+	layout := diskimage.Sparse
+	b.ready = min(len(b.set.Files), fanOut)
+	switch {
+	case diskimage.SharesBlocks(b.Dir):
+		layout, b.ready = diskimage.FewExtents, 1
+	case b.Settings.Grows():
+		b.ready = 1 // resize2fs works on one file
+	}
+	var files []*os.File
+	for _, f := range b.set.Files[:b.ready] {
+		files = append(files, f.File)
+	}
+	progress := b.Progress.start("unpack", in.Size())
+	defer progress.Close()
+	var err error
+	b.size, err = in.Decode(ctx, files, layout, progress)
+	debug.FreeOSMemory() // of the decoders' blocks: the rest takes little
+	return err
+}
+
+// edit makes the first files the controller's image.
+func (b *build) edit(ctx context.Context) error {
+	if err := b.grow(ctx); err != nil {
+		return err
+	}
+	image, err := rootfs.OpenImage(together(b.set.Files[:b.ready]), b.size)
+	if err != nil {
+		return err
+	}
+	system, plan, err := b.plan(image)
+	if err != nil {
+		return err
+	}
+	if err := plan.Apply(image); err != nil {
+		return tooFull(err)
+	}
+	if b.line, err = readCommandLine(image); err != nil {
+		return err
+	}
+	b.guess = b.guess.corrected(system.OS, image.Root.Time())
+	b.result.OS, b.result.Notes = system.OS, notes(image)
+	return image.Close()
+}
+
+// tooFull says what to do where a file system has no room.
+func tooFull(err error) error {
+	switch {
+	case errors.Is(err, ext4.ErrNoSpace):
+		return fmt.Errorf("root partition: %w: make room with --grow 200M", err)
+	case errors.Is(err, fat.ErrNoSpace):
+		return fmt.Errorf("boot partition: %w", err)
+	}
+	return err
+}
+
+// plan finds out what has to change to make an image a controller's.
+func (o Options) plan(image *rootfs.Image) (recipe.System, edit.Plan, error) {
+	system, err := o.system(image)
+	if err != nil {
+		return recipe.System{}, nil, err
+	}
+	programs, err := o.Programs(system.Arch)
+	if err != nil {
+		return recipe.System{}, nil, err
+	}
+	image.SetTime(o.timeOf(image))
+	plan, err := edit.NewPlan(image, recipe.Controller(system, programs))
+	return system, plan, err
+}
+
+// system says what the base is and what the user wants of it.
+func (o Options) system(image *rootfs.Image) (recipe.System, error) {
+	system := recipe.System{Settings: o.recipeSettings()}
+	var err error
+	if system.OS, err = rootfs.Identify(image); err != nil {
+		return system, err
+	}
+	if wanted := rootfs.Network(o.Settings.Network); wanted != "" {
+		if !rootfs.HasNetwork(image, wanted) {
+			return system, fmt.Errorf("network %s is not in the image: it has %s", wanted, system.Network)
+		}
+		system.Network = wanted
+	}
+	words, err := commandLineWords(image)
+	if err != nil {
+		return system, err
+	}
+	if role, pending := recipe.PendingRole(words); pending {
+		return system, fmt.Errorf("it is an image of %v already: for more nodes, use \"clusterctrl nodes\"", role)
+	}
+	return system, nil
+}
+
+// recipeSettings are the settings that end up in an image.
+func (o Options) recipeSettings() recipe.Settings {
+	s := o.Settings
+	return recipe.Settings{
+		User:            s.User,
+		PasswordHash:    s.Hash(),
+		SSH:             s.SSH,
+		AuthorizedKeys:  s.AuthorizedKeys,
+		SerialAutologin: s.SerialAutologin,
+		Function:        node.Function(s.Gadget),
+		WifiCountry:     s.WifiCountry,
+	}
+}
+
+func (o Options) timeOf(image *rootfs.Image) time.Time {
+	if !o.Time.IsZero() {
+		return o.Time
+	}
+	return image.Root.Time()
+}
+
+// rename gives the outputs the names that follow from what the base turned out
+// to be, where its own name told something else. Outputs too many are closed:
+// it is for when nothing more is written to all.
+func (b *build) rename() error {
+	if err := b.set.SetNames(b.guess.names(b.Settings)...); err != nil {
+		return err
+	}
+	b.ready = min(b.ready, len(b.set.Files))
+	return b.spareBase()
+}
+
+// spareBase refuses an output that would take the base's place.
+func (b *build) spareBase() error {
+	base, err := os.Stat(b.Base)
+	if err != nil {
+		return nil // it has no name: nothing can take its place
+	}
+	for _, f := range b.set.Files {
+		path := filepath.Join(b.Dir, f.Final)
+		if there, err := os.Lstat(path); err == nil && os.SameFile(base, there) {
+			return fmt.Errorf("%s is the base and is not replaced: want another directory for the outputs", path)
+		}
+	}
+	return nil
+}
+
+// finish makes the other outputs, each the image of its role, and names them.
+func (b *build) finish(ctx context.Context) error {
+	if len(b.set.Files) == 0 {
+		b.result.Kept = b.set.Kept
+		return nil
+	}
+	patches, err := b.line.patches(b.set.Files)
+	if err != nil {
+		return err
+	}
+	b.result.Kept = b.set.Kept
+	for _, f := range b.set.Files {
+		b.result.Files = append(b.result.Files, f.Final)
+	}
+	return family{b.set.Files[0].File, b.set, b.ready, patches, b.Branded, b.Progress}.complete(ctx, b.Sums)
+}
+
+// together is the first of files for reading, and all of them for writing.
+func together(files []*diskimage.Output) rootfs.Device { return device(files) }
+
+type device []*diskimage.Output
+
+func (d device) ReadAt(p []byte, off int64) (int, error) { return d[0].ReadAt(p, off) }
+
+func (d device) WriteAt(p []byte, off int64) (int, error) {
+	for _, f := range d {
+		if n, err := f.WriteAt(p, off); err != nil {
+			return n, err
+		}
+	}
+	return len(p), nil
+}
+
+// notes are what the user of an image should know: what a member of a cluster
+// can use and a stock image does not bring.
+func notes(tree rootfs.Tree) []string {
+	var notes []string
+	for _, missing := range []struct{ name, text string }{
+		{"usr/sbin/rpc.mountd", "no NFS server in the image: to boot nodes without cards, run \"sudo apt install nfs-kernel-server\" on the controller"},
+		{"usr/bin/minicom", "no minicom in the image: use \"clusterctrl console\", or run \"sudo apt install minicom\" on the controller"},
+	} {
+		if _, err := tree.Stat(missing.name); err != nil {
+			notes = append(notes, missing.text)
+		}
+	}
+	return slices.Clip(notes)
+}

@@ -1,0 +1,155 @@
+package settings
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"clusterctrl/internal/tree/rootfs"
+	"pgregory.net/rapid"
+)
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLoadTOML(t *testing.T) {
+	s, warnings, err := Load(write(t, FileName, `
+lite = 10
+revision = 3
+nat = false
+user = "anna"
+password = "it's $5: \"x\""
+ssh = true
+authorized-keys = ["ssh-ed25519 AAAA anna"]
+grow = "500M"
+gadget = "ncm"
+wifi-country = "DE"
+`))
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(err, warnings)
+	}
+	if s.Nodes(rootfs.Lite) != 10 || s.Nodes(rootfs.Standard) != 4 || s.Revision != 3 || s.NAT || !s.SSH ||
+		s.User != "anna" || s.Password != `it's $5: "x"` || s.GrowOf(rootfs.Full) != 500<<20 || s.Gadget != "ncm" {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	for _, tt := range []struct{ name, file, text, want string }{
+		{"unknown", FileName, "lite = 1\n\nnodez = 2\n", `line 3: unknown setting "nodez": want one of `},
+		{"unknown table", FileName, "lite = 1\n[user]\nname = 1\n", "line 2"},
+		{"wrong type", FileName, "ssh = true\nlite = \"four\"\n", "line 2: lite: got text in quotes, want a whole number"},
+		{"no list", FileName, "authorized-keys = \"x\"\n", "line 1: authorized-keys: got text in quotes, want a list in brackets"},
+		{"size of nothing", FileName, "\ngrow = 500\n", `line 2: size "500": want 1M at least, such as 500M`},
+		{"too many", FileName, "ssh = true\nlite = 253\n", "line 2: 253 nodes: want 0 to 252"},
+		{"negative", FileName, "full = -1\n", "line 1: -1 nodes: want 0 to 252"},
+		{"no TOML", FileName, "ssh = true\nlite 4\n", "line 2: "},
+		{"bad size", FileName, "\ngrow = \"much\"\n", "line 2"},
+		{"user alone", FileName, "nat = true\nuser = \"anna\"\n", `line 2: user "anna" has no password`},
+		{"both", FileName, "password = \"a\"\npassword-hash = \"$6$a$b\"\n", "line 1: password and password-hash"},
+		{"no hash", FileName, "password-hash = \"secret\"\n", "line 1: password-hash: want a hash"},
+		{"gadget", FileName, "gadget = \"eem\"\n", `line 1: gadget function "eem": want rndis, ncm, ecm`},
+		{"network", FileName, "network = \"x\"\n", `line 1: network "x": want dhcpcd, ifupdown, networkmanager`},
+		{"user's name", FileName, "ssh = true\nuser = \"Anna\"\npassword = \"x\"\n", `line 2: user "Anna": want a lower-case letter`},
+		{"root", FileName, "password = \"x\"\nuser = \"root\"\n", `line 2: user "root" exists already`},
+		{"country", FileName, "\nwifi-country = \"Germany\"\n", `line 2: Wi-Fi country "Germany": want two capital letters`},
+		{"key", FileName, "\n\nauthorized-keys = [\"x\"]\n", `line 3: authorized key "x": want a line such as`},
+		{"two keys in one", FileName, "authorized-keys = [\"ssh-rsa AAAA x\\nssh-rsa AAAA y\"]\n", "line 1: authorized key"},
+		{"shell number", ShellFileName, "#\nMAXPLITE=many\n", `line 2: MAXPLITE: "many": want a number`},
+		{"shell range", ShellFileName, "\nMAXPSTD=300\n", "line 2: MAXPSTD: 300 nodes: want 0 to 252"},
+		{"shell switch", ShellFileName, "ENABLESSH=yes\n", `line 1: ENABLESSH: "yes": want 0 or 1`},
+		{"shell command", ShellFileName, "echo hello\n", `line 1: "echo hello": want NAME=value`},
+		{"shell expansion", ShellFileName, "PASSWORD=\"a$b\"\n", "line 1: PASSWORD: want a plain value"},
+		{"shell quote", ShellFileName, "PASSWORD='a\n", "line 1: PASSWORD: no closing '"},
+		{"shell blanks", ShellFileName, "PASSWORD=a b\n", `line 1: PASSWORD: "b" after the value`},
+		{"shell user", ShellFileName, "\nUSERNAME=Anna\nPASSWORD=x\n", `line 2: USERNAME: user "Anna": want`},
+		{"shell append", ShellFileName, "REV+=1\n", "line 1: REV+=: want REV=value"},
+		{"shell chain", ShellFileName, "REV=1;reboot\n", "line 1: REV: ';'"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := write(t, tt.file, tt.text)
+			_, _, err := Load(path)
+			if err == nil || !strings.HasPrefix(err.Error(), path+": ") || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %s: ... %s", err, path, tt.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "\n") {
+				t.Errorf("more than one line: %v", err)
+			}
+		})
+	}
+}
+
+func TestLoadShell(t *testing.T) {
+	s, warnings, err := Load(write(t, ShellFileName, "\ufeff"+`# mine
+MAXPLITE=8  # eight
+export MAXPSTD="2"
+USERNAME='anna'
+PASSWORD='a $b "c" \d'
+ENABLESSH=1
+MAKECNAT=0
+REV=2
+GROWLITE=500
+GROWSTD="1G"
+SOURCE=/home/anna/images
+PACKAGES+=" vim"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Lite != 8 || s.Standard != 2 || s.Full != 4 || s.User != "anna" || s.Password != `a $b "c" \d` || !s.SSH || s.NAT || s.Revision != 2 {
+		t.Errorf("got %+v", s)
+	}
+	if s.GrowOf(rootfs.Lite) != 500<<20 || s.GrowOf(rootfs.Standard) != 1<<30 || s.GrowOf(rootfs.Full) != 0 {
+		t.Errorf("got growth %v", s.GrowBy)
+	}
+	if len(warnings) != 2 || !strings.HasSuffix(warnings[0], "line 11: SOURCE does nothing here") || !strings.HasSuffix(warnings[1], "line 12: PACKAGES does nothing here") {
+		t.Errorf("got warnings %q", warnings)
+	}
+}
+
+// TestUnquoteAsShell asks a real shell.
+func TestUnquoteAsShell(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		value := rapid.StringOf(rapid.SampledFrom([]rune(`ab '"# 1:=!*~`))).Draw(t, "value")
+		got, err := unquote(value)
+		if err != nil || strings.ContainsAny(value, "~*") {
+			return
+		}
+		want, err := exec.Command("sh", "-c", "X="+value+"\nprintf %s \"$X\"").Output()
+		if err != nil || got != string(want) {
+			t.Fatalf("unquote(%q) = %q; sh says %q, %v", value, got, want, err)
+		}
+	})
+}
+
+// TestHash asks openssl, which every Debian has, for the hash with our salt.
+func TestHash(t *testing.T) {
+	for _, password := range []string{"raspberry", "it's $5: \"x\"", "pä ßword", strings.Repeat("long", 30)} {
+		s := Settings{User: "anna", Password: password}
+		hash := s.Hash()
+		if hash != s.Hash() {
+			t.Error("two hashes of one password differ")
+		}
+		if other := (Settings{User: "bert", Password: password}); other.Hash() == hash {
+			t.Error("two users share a salt")
+		}
+		salt := strings.Split(hash, "$")[2]
+		cmd := exec.Command("openssl", "passwd", "-6", "-salt", salt, "-stdin")
+		cmd.Stdin = strings.NewReader(password)
+		want, err := cmd.Output()
+		if err != nil || strings.TrimSpace(string(want)) != hash {
+			t.Errorf("hash of %q: got %s, openssl says %s%v", password, hash, want, err)
+		}
+		if err := (Settings{PasswordHash: hash}).checkHash(); err != nil {
+			t.Error(err)
+		}
+	}
+}

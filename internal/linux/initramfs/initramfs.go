@@ -1,0 +1,54 @@
+// Package initramfs makes what a kernel unpacks and starts before all else
+// (Documentation/driver-api/early-userspace/buffer-format.rst): a program as
+// /init, and the modules that it needs before there is a disk to load any from.
+// The program calls [Start] first.
+package initramfs
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"slices"
+
+	"clusterctrl/internal/linux/kmod"
+	"github.com/u-root/u-root/pkg/cpio"
+)
+
+// An Archive is what is in an initramfs.
+type Archive struct {
+	Init    []byte            // the program that becomes /init
+	Modules []string          // names of modules that Start loads, behind all that they need
+	Files   map[string][]byte // further files; all can be executed
+}
+
+// Write writes the archive with modules of a kernel, those in /lib/modules/RELEASE.
+func (a Archive) Write(w io.Writer, modules fs.FS) error {
+	records := []cpio.Record{cpio.StaticFile("init", string(a.Init), 0o755)}
+	for _, dir := range []string{"dev", "proc", "sys", "mnt"} {
+		records = append(records, cpio.Directory(dir, 0o755))
+	}
+	records = append(records, cpio.CharDev("dev/console", 0o600, 5, 1)) // what /init writes to
+	for _, name := range slices.Sorted(maps.Keys(a.Files)) {
+		records = append(records, cpio.StaticFile(name, string(a.Files[name]), 0o755))
+	}
+	files, err := LoadOrder(modules, a.Modules)
+	if err != nil {
+		return err
+	}
+	for i, file := range files {
+		module, err := kmod.Read(modules, file)
+		if err != nil {
+			return err
+		}
+		records = append(records, cpio.StaticFile(fmt.Sprintf("%s/%03d-%s", moduleDir, i, moduleName(file)), string(module), 0o644))
+	}
+	archive := cpio.Newc.Writer(w)
+	if err := cpio.WriteRecordsAndDirs(archive, records); err != nil {
+		return err
+	}
+	return cpio.WriteTrailer(archive)
+}
+
+// moduleDir has the modules, under names that sort in the order of loading.
+const moduleDir = "modules"

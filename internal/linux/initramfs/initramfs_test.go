@@ -1,0 +1,150 @@
+package initramfs_test
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"clusterctrl/internal/lab/labtest"
+	"clusterctrl/internal/linux/initramfs"
+	"github.com/google/go-cmp/cmp"
+	"github.com/u-root/u-root/pkg/cpio"
+)
+
+// TestLoadOrder holds the order against modprobe's.
+func TestLoadOrder(t *testing.T) {
+	for arch, names := range map[labtest.Arch][]string{
+		labtest.AMD64: {"ext4", "vfat", "usb_f_rndis", "dummy-hcd", "virtio_blk", "rndis_host", "nfsv4"},
+		labtest.ARM64: {"ext4", "sdhci_iproc", "bcm2835", "usb_f_ncm"},
+		labtest.ARMv6: {"ext4", "usb_f_acm"},
+	} {
+		k := labtest.NewKernel(t, arch)
+		for _, name := range names {
+			got, err := initramfs.LoadOrder(os.DirFS(k.Modules), []string{name})
+			if err != nil {
+				t.Errorf("%s: %v", arch, err)
+			}
+			if diff := cmp.Diff(modprobe(t, k.Modules, name), got); diff != "" {
+				t.Errorf("%s: %s: -modprobe +ours:\n%s", arch, name, diff)
+			}
+		}
+	}
+}
+
+func modprobe(t *testing.T, modules, name string) []string {
+	root, _, _ := strings.Cut(modules, "/lib/modules/")
+	out, err := exec.Command("/usr/sbin/modprobe", "-d", root, "-S", filepath.Base(modules), "--show-depends", name).Output()
+	if err != nil {
+		t.Fatalf("modprobe %s: %v", name, err)
+	}
+	var files []string
+	for line := range strings.Lines(string(out)) {
+		if words := strings.Fields(line); len(words) > 1 && words[0] == "insmod" {
+			file := strings.TrimPrefix(words[1], modules+"/")
+			if !slices.Contains(files, file) {
+				files = append(files, file)
+			}
+		}
+	}
+	return files
+}
+
+// packaged is a kernel's modules as a package has them, before depmod ran.
+type packaged struct{ fs.FS }
+
+func (p packaged) Open(name string) (fs.File, error) {
+	switch name {
+	case "modules.dep", "modules.alias", "modules.softdep":
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return p.FS.Open(name)
+}
+
+// TestLoadOrderBeforeDepmod takes the order from the modules themselves: it has
+// what modprobe would load, but for faster ways of some processors, each behind
+// what depmod says that it needs.
+func TestLoadOrderBeforeDepmod(t *testing.T) {
+	for arch, names := range map[labtest.Arch][]string{
+		labtest.AMD64: {"ext4", "vfat", "usb_f_rndis", "dummy-hcd", "virtio_blk", "rndis_host", "nfsv4"},
+		labtest.ARM64: {"ext4", "virtio_blk", "usbip-vudc", "vhci-hcd", "usb_f_ncm", "cdc-acm", "bridge", "nft_masq"},
+		labtest.ARMv6: {"ext4", "usb_f_acm"},
+	} {
+		k := labtest.NewKernel(t, arch)
+		for _, name := range names {
+			got, err := initramfs.LoadOrder(packaged{os.DirFS(k.Modules)}, []string{name})
+			if err != nil {
+				t.Fatalf("%s: %v", arch, err)
+			}
+			want := slices.DeleteFunc(modprobe(t, k.Modules, name), func(file string) bool { return strings.HasPrefix(file, "kernel/arch/") })
+			slices.Sort(want)
+			if diff := cmp.Diff(want, slices.Sorted(slices.Values(got))); diff != "" {
+				t.Errorf("%s: %s: -modprobe +ours:\n%s", arch, name, diff)
+			}
+			for i, file := range got {
+				for _, need := range depmod(t, k.Modules)[file] {
+					if at := slices.Index(got, need); at < 0 || at > i {
+						t.Errorf("%s: %s needs %s, which is at %d of %q", arch, file, need, at, got)
+					}
+				}
+			}
+		}
+	}
+}
+
+// depmod returns what each file needs, as depmod says in modules.dep.
+func depmod(t *testing.T, modules string) map[string][]string {
+	text, err := os.ReadFile(filepath.Join(modules, "modules.dep"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	needs := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		needs[strings.TrimSuffix(words[0], ":")] = words[1:]
+	}
+	return needs
+}
+
+func TestLoadOrderRefuses(t *testing.T) {
+	k := labtest.NewKernel(t, labtest.AMD64)
+	if order, err := initramfs.LoadOrder(os.DirFS(k.Modules), []string{"ext4", "no_such"}); err == nil {
+		t.Errorf("loadOrder(no_such) = %q", order)
+	}
+	if order, err := initramfs.LoadOrder(os.DirFS(k.Modules), []string{"configfs", "8250"}); err != nil || len(order) > 1 {
+		t.Errorf("loadOrder of what is built in = %q, %v", order, err)
+	}
+}
+
+func TestInitramfs(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(program, []byte("#!"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	name := labtest.NewKernel(t, labtest.AMD64).Initramfs(t, labtest.Initramfs{
+		Init: program, Modules: []string{"vfat"}, Files: map[string]string{"bin/sh": program},
+	})
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	records, err := cpio.ReadAllRecords(cpio.Newc.Reader(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range records {
+		if r.Mode&cpio.S_IFMT == cpio.S_IFREG && r.Mode&0o111 != 0 {
+			r.Name += "*"
+		}
+		got = append(got, r.Name)
+	}
+	want := []string{".", "init*", "dev", "proc", "sys", "mnt", "dev/console", "bin", "bin/sh*", "modules", "modules/000-fat", "modules/001-vfat"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("initramfs: -want +got:\n%s", diff)
+	}
+}

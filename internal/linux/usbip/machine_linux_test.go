@@ -1,0 +1,180 @@
+package usbip_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"clusterctrl/internal/lab"
+	"clusterctrl/internal/lab/labtest"
+	"clusterctrl/internal/lab/labtest/guest"
+	"clusterctrl/internal/linux/usbip"
+	"clusterctrl/internal/pi/gadget"
+	"golang.org/x/sys/unix"
+)
+
+// What the console shows at the end.
+const (
+	passed = "usbip: passed"
+	failed = "usbip: failed"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getpid() == 1 {
+		guest.Main(func() error {
+			os.Args = []string{"init", "-test.v", "-test.run=^TestMachine$"}
+			if m.Run() != 0 {
+				fmt.Println(failed)
+				return nil
+			}
+			fmt.Println(passed)
+			return nil
+		})
+	}
+	os.Exit(m.Run())
+}
+
+// TestMachine boots a virtual machine whose only program is this test: see
+// [inMachine].
+func TestMachine(t *testing.T) {
+	if os.Getpid() == 1 {
+		inMachine(t)
+		return
+	}
+	kernel := labtest.NewKernel(t, labtest.AMD64)
+	init := filepath.Join(t.TempDir(), "init")
+	build := exec.Command("go", "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", init, ".")
+	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", build, err, out)
+	}
+	var console bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	m, err := lab.New(ctx, lab.Config{
+		Model:      "amd64",
+		Transcript: &console,
+		Software: &lab.Software{
+			Kernel: kernel.Image,
+			Initramfs: kernel.Initramfs(t, labtest.Initramfs{Init: init, Modules: []string{
+				"usbip-vudc", "vhci-hcd", "libcomposite", "usb_f_ncm", "usb_f_acm", "cdc_ncm", "cdc-acm",
+			}}),
+			CommandLine: "quiet panic=-1",
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot, err := m.Boot(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verdict, err := boot.Expect(ctx, passed, failed)
+	if err == nil {
+		_, err = boot.Wait()
+	}
+	if err := errors.Join(err, m.Close()); err != nil || verdict != passed {
+		t.Errorf("%q, %v", verdict, err)
+	}
+	if t.Failed() || testing.Verbose() {
+		t.Log(console.String())
+	}
+}
+
+// inMachine plugs a gadget of this machine into a port of this machine, takes it
+// out and plugs it in again.
+func inMachine(t *testing.T) {
+	g, err := usbip.OpenGadget()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := g.Device(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Device() without a gadget = %+v, %v", d, err)
+	}
+	const settings = "/settings"
+	if err := os.WriteFile(settings, []byte("TYPE=node\nID=7\nGADGET=ncm\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if report, err := gadget.Start(t.Context(), gadget.Options{Settings: settings}); err != nil {
+		t.Fatal(report, err)
+	}
+	for range 2 {
+		unplug := plug(t, g)
+		wait(t, "the node", func() bool { return glob("/sys/bus/usb/devices/*-*/*:1.0/net/*") && glob("/dev/ttyACM*") })
+		if vendor, _ := os.ReadFile("/sys/bus/usb/devices/1-2/idVendor"); string(vendor) != "3171\n" {
+			t.Errorf("on port 1 is vendor %q", vendor)
+		}
+		unplug()
+		wait(t, "its end", func() bool { return !glob("/dev/ttyACM*") })
+	}
+}
+
+// plug connects the two ends of a cable and returns what pulls it out.
+func plug(t *testing.T, g usbip.Gadget) (unplug func()) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "our end"), os.NewFile(uintptr(fds[1]), "their end")
+	replied := make(chan error, 1)
+	go func() {
+		err := usbip.Await(theirs)
+		d, deviceErr := g.Device()
+		replied <- errors.Join(err, deviceErr, usbip.Reply(theirs, d))
+	}()
+	d, err := usbip.Ask(ours)
+	if err := errors.Join(err, <-replied); err != nil {
+		t.Fatal(err)
+	}
+	want := usbip.Device{1, 1, usbip.HighSpeed, 0x3171, 0x0021, 0x0100, 0xef, 2, 1, 1}
+	if d != want {
+		t.Errorf("asked for a device: %+v, want %+v", d, want)
+	}
+	// Each kernel needs a moment for the end of what was before.
+	retry(t, func() error { return g.Export(theirs) })
+	retry(t, func() error { return usbip.Port(1).Import(ours, d) })
+	unplug = func() {
+		unix.Shutdown(fds[0], unix.SHUT_RDWR)
+		ours.Close()
+		theirs.Close()
+	}
+	return unplug
+}
+
+func retry(t *testing.T, do func() error) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	err := do()
+	for ; err != nil && time.Now().Before(deadline); err = do() {
+		time.Sleep(time.Millisecond)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func glob(pattern string) bool {
+	names, _ := filepath.Glob(pattern)
+	return len(names) > 0
+}
+
+func wait(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for !done() {
+		if time.Now().After(deadline) {
+			files, _ := filepath.Glob("/sys/bus/usb/devices/*")
+			t.Fatalf("no sign of %s; there are %s", what, strings.Join(files, " "))
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

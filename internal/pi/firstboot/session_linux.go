@@ -1,0 +1,249 @@
+package firstboot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+
+	"clusterctrl/internal/node"
+	"golang.org/x/sys/unix"
+)
+
+// A kernel is what a session asks of Linux.
+type kernel interface {
+	// mount mounts a file system of the given type at dir, if there is none.
+	mount(dir, fstype string) (mounted bool, err error)
+	unmount(dir string) error
+	calm()                   // once /proc is there
+	writable() (bool, error) // whether / is
+	setWritable(bool) error  // of /
+	openRoot() (root, error)
+	// openDevice opens what fstab(5) calls source. It waits a while for it.
+	openDevice(source string) (dev device, size int64, err error)
+	besideRoot() []string // the other partitions of the disk with /, as openDevice takes them
+	sync() error
+	restart() error
+	exec(program string, args []string) error
+	say(string)
+	warn(string) // say, also where the running system will show it
+}
+
+// Main is what reconfig-clusterctrl does as PID 1. args are those that the kernel
+// started it with: its name, the role, and more words of the command line that
+// the kernel does not know. It returns only if it is not PID 1, or if the
+// system that it should start is not there.
+func Main(args []string) error {
+	if os.Getpid() != 1 {
+		return fmt.Errorf("first boot runs as PID 1, not as %d: want clusterctrl reconfig", os.Getpid())
+	}
+	// Go ends at signals that Linux keeps from a PID 1 that does not ask for them,
+	// and with PID 1 ends the kernel.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGPWR)
+	// Where one thread may run Go, another takes over whenever a system call takes 20 µs,
+	// which all that reach the card do, and there is nothing for it to run.
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
+	return run(linux{}, args)
+}
+
+// A session is one attempt to make the Pi what it is to be, and what the
+// attempt has to put back.
+type session struct {
+	kernel
+	args    []string // without the program's name
+	role    node.Role
+	mounted []string // by us, in order
+	remount bool     // / was made writable by us
+	device  device
+	card    *card // nil until the boot partition is open
+}
+
+// A step is what a session does next, and what the console shows of it.
+type step struct {
+	name string
+	do   func() error
+}
+
+// steps come in the order that the card's safety rests on: the boot partition
+// is there to take an error before anything can go wrong with the root, and
+// everything is on the card before the command line changes.
+func (s *session) steps() []step {
+	return []step{
+		{"mount /proc", func() error { defer s.calm(); return s.mountAt("/proc", "proc")() }},
+		{"mount /sys", s.mountAt("/sys", "sysfs")},
+		{"mount /dev", s.mountAt("/dev", "devtmpfs")},
+		{"open the boot partition", s.openCard},
+		{"check the role", s.checkRole},
+		{"make / writable", s.makeWritable},
+		{"count the attempts", func() error { return errors.Join(s.card.count(), s.sync()) }},
+		{"change files", func() error { return s.card.prepare(s.role, s.sync) }},
+		{"flush the card", s.sync},
+		{"change " + CommandLine, func() error { return s.card.commit() }},
+	}
+}
+
+// run never lets a failure end PID 1, which would stop the kernel.
+func run(k kernel, args []string) error {
+	s := &session{kernel: k, args: args[min(1, len(args)):]}
+	err := caught(s.attempt)
+	if err == nil {
+		err = caught(s.leave)
+	}
+	s.warn(fmt.Sprintf("%v; starting the system as it is", err))
+	if s.card != nil {
+		if err := caught(func() error { return s.card.giveUp(err) }); err != nil {
+			s.warn(err.Error())
+		}
+	}
+	return s.startSystem()
+}
+
+// caught returns a panic of ours as an error.
+func caught(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("bug: %v", p)
+		}
+	}()
+	return f()
+}
+
+func (s *session) attempt() error {
+	for _, step := range s.steps() {
+		s.say(step.name)
+		if err := step.do(); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return nil
+}
+
+func (s *session) mountAt(dir, fstype string) func() error {
+	return func() error {
+		mounted, err := s.mount(dir, fstype)
+		if mounted {
+			s.mounted = append(s.mounted, dir)
+		}
+		return err
+	}
+}
+
+func (s *session) openCard() error {
+	tree, err := s.openRoot()
+	if err != nil {
+		return err
+	}
+	dir, source, err := bootEntry(tree)
+	if err == nil {
+		err = s.openBoot(tree, dir, source)
+	}
+	if err != nil {
+		s.findCard(tree)
+	}
+	return err
+}
+
+func (s *session) openBoot(tree root, dir, source string) error {
+	dev, size, err := s.openDevice(source)
+	if err != nil {
+		return err
+	}
+	boot, err := openPartition(dev, size)
+	if err != nil {
+		return fmt.Errorf("%s: %w", source, errors.Join(err, closeDevice(dev)))
+	}
+	s.device = dev
+	s.card = &card{tree, boot, dir}
+	return nil
+}
+
+// findCard looks for the boot partition that fstab does not lead to, so that it
+// can take the error. It is the one beside the root that started this program:
+// another card may be there too.
+func (s *session) findCard(tree root) {
+	for _, source := range s.besideRoot() {
+		if s.openBoot(tree, "boot/firmware", source) != nil {
+			continue
+		}
+		if text, err := s.card.boot.readFile(CommandLine); err == nil && asksForBranding(string(text)) {
+			return
+		}
+		closeDevice(s.device)
+		s.card, s.device = nil, nil
+	}
+}
+
+func closeDevice(dev device) error {
+	if c, ok := dev.(interface{ Close() error }); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+func (s *session) checkRole() (err error) {
+	if len(s.args) == 0 {
+		return errors.New("no role behind the program's name: want p1 to p252, cbridge or cnat")
+	}
+	s.role, err = node.ParseRole(s.args[0])
+	return err
+}
+
+func (s *session) makeWritable() error {
+	ok, err := s.writable()
+	if err != nil || ok {
+		return err
+	}
+	s.remount = true
+	return s.setWritable(true)
+}
+
+// leave restarts a Pi that is finished, with all on the card. Nothing that goes wrong on the way
+// matters but the restart.
+func (s *session) leave() error {
+	s.say("restart")
+	for _, err := range []error{closeDevice(s.device), s.setWritable(false)} {
+		if err != nil {
+			s.say(err.Error())
+		}
+	}
+	if err := s.restart(); err != nil {
+		return fmt.Errorf("restart: %w", err)
+	}
+	return nil
+}
+
+// inits are where the kernel looks for a system, in its order.
+var inits = []string{"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"}
+
+// startSystem hands over to the system what the kernel gave to us.
+func (s *session) startSystem() error {
+	s.putBack()
+	args := s.args
+	if len(args) > 0 && isArgument(args[0]) {
+		args = args[1:] // the role, right or wrong
+	}
+	var errs []error
+	for _, program := range inits {
+		errs = append(errs, fmt.Errorf("%s: %w", program, s.exec(program, append([]string{program}, args...))))
+	}
+	return errors.Join(errs...)
+}
+
+// putBack undoes what the steps did to the running system, as far as it can.
+func (s *session) putBack() {
+	errs := []error{s.sync()}
+	if s.device != nil {
+		errs = append(errs, closeDevice(s.device))
+	}
+	if s.remount {
+		errs = append(errs, s.setWritable(false))
+	}
+	for _, dir := range slices.Backward(s.mounted) {
+		errs = append(errs, s.unmount(dir))
+	}
+	if err := errors.Join(errs...); err != nil {
+		s.warn(err.Error())
+	}
+}

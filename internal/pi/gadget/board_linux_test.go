@@ -1,0 +1,247 @@
+package gadget
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"clusterctrl/internal/linux/kmod"
+)
+
+// boardIDs lists the ids that the driver of boards was told of.
+const boardIDs = "/sys/bus/usb/drivers/i2c-tiny-usb/new_id"
+
+// plugEarly plugs two boards into the machine before there is a udev.
+func plugEarly(t *testing.T) []*board {
+	t.Helper()
+	dir, err := kmod.Dir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kmod.Load(dir, "vhci-hcd"); err != nil {
+		t.Fatal(err)
+	}
+	early := []*board{newBoard(0x0010, 1), newBoard(0x001f, 2)}
+	for port, b := range early {
+		plug(t, port, &b.usbDevice)
+	}
+	return early
+}
+
+// boards is about the boards that switch nodes: each is an I2C bus, with a name.
+func boards(t *testing.T, early []*board) {
+	for _, name := range []string{boardIDs, "/sys/class/i2c-dev"} {
+		if isThere(name) {
+			t.Fatalf("%s is there before udev has seen a board", name)
+		}
+	}
+	trigger(t, "add") // as systemd does at boot
+	wantBoards(t, early...)
+
+	twin := newBoard(0x0010, 3)
+	all := append(early, twin)
+	plug(t, 2, &twin.usbDevice)
+	wantBoards(t, all...)
+	trigger(t, "add")
+	trigger(t, "change")
+	wantBoards(t, all...)
+
+	for _, b := range all {
+		b.unplug(t)
+	}
+	wantBoards(t)
+	for range 3 { // what has been here before
+		plug(t, 2, &twin.usbDevice)
+		wantBoards(t, twin)
+		twin.unplug(t)
+		wantBoards(t)
+	}
+	others(t)
+
+	// None of them twice, but where udev looks at two boards at the same time.
+	known := strings.Split(read(boardIDs), "\n")
+	ids := slices.Compact(slices.Sorted(slices.Values(known)))
+	if !slices.Equal(ids, []string{"3171 0010", "3171 001f"}) || len(known) > len(all) {
+		t.Errorf("the driver was told of %q; want the ids of %d boards", known, len(all))
+	}
+	if log := read(udevLog); strings.Contains(log, filepath.Base(udevRules)+":") {
+		t.Errorf("udev has something to say on the rules:\n%s", log)
+	}
+}
+
+// others is about USB devices that the driver of boards must not get, though they
+// would answer it: hubs, nodes and what is next to boards.
+func others(t *testing.T) {
+	for port, id := range []struct{ vendor, product uint16 }{
+		{0x3171, 0x0040}, {0x3171, 0x0041}, {0x05e3, 0x0608}, {0x3171, 0x0020}, {0x3171, 0x0025}, {0x3171, 0x000f}, {0x05e3, 0x0010},
+	} {
+		d := newBoard(id.product, 0)
+		d.vendor = id.vendor
+		plug(t, port, &d.usbDevice)
+		await(t, "udev's word on "+d.dir, func() bool { return isThere("/run/udev/data/c" + read(d.dir+"/dev")) })
+		if driver, err := os.Readlink(d.part("driver")); err == nil {
+			t.Errorf("%04x:%04x is no board, but has the driver %s", d.vendor, d.product, driver)
+		}
+		d.unplug(t)
+	}
+}
+
+// trigger has udev look at everything again.
+func trigger(t *testing.T, action string) {
+	t.Helper()
+	for _, command := range []string{"trigger --type=all --action=" + action, "settle"} {
+		if out, err := exec.Command("/"+udevadm, strings.Fields(command)...).CombinedOutput(); err != nil {
+			t.Fatalf("udevadm %s: %v\n%s", command, err, out)
+		}
+	}
+}
+
+// wantBoards wants these boards to work, and no trace of others.
+func wantBoards(t *testing.T, all ...*board) {
+	t.Helper()
+	for _, b := range all {
+		b.check(t)
+	}
+	for _, pattern := range []string{"/dev/ClusterCTRL-*", "/dev/i2c-*", "/sys/class/i2c-dev/*", "/run/udev/data/c89:*"} {
+		await(t, fmt.Sprintf("%d %s", len(all), pattern), func() bool { return len(glob(pattern)) == len(all) })
+	}
+}
+
+// check waits for a board to have its name, and speaks with it by that.
+func (b *board) check(t *testing.T) {
+	t.Helper()
+	var bus, link string
+	await(t, fmt.Sprintf("board %04x by name, on %s", b.product, b.dir), func() bool {
+		bus = only(b.part("i2c-*"))
+		link = "/dev/ClusterCTRL-" + strings.TrimPrefix(bus, "i2c-")
+		return bus != "" && isThere(link)
+	})
+	if driver, err := os.Readlink(b.part("driver")); filepath.Base(driver) != "i2c-tiny-usb" {
+		t.Errorf("board %04x has the driver %q, %v", b.product, driver, err)
+	}
+	if target, err := os.Readlink(link); target != bus {
+		t.Errorf("%s leads to %q, %v; want %s", link, target, err, bus)
+	}
+	f, err := os.OpenFile(link, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	order := make([]byte, 1)
+	if err := transfer(f, boardChip, orderRegister, nil, order); err != nil || order[0] != b.order {
+		t.Errorf("%s: order %d, %v; want %d", link, order[0], err, b.order)
+	}
+	wrote, got := []byte{0x5a, b.order}, make([]byte, 2)
+	err = errors.Join(transfer(f, boardChip, dataRegister, wrote, nil), transfer(f, boardChip, dataRegister, nil, got))
+	if err != nil || !slices.Equal(got, wrote) {
+		t.Errorf("%s: wrote % x, read % x, %v", link, wrote, got, err)
+	}
+	if err := transfer(f, boardChip+1, orderRegister, nil, order); !errors.Is(err, unix.ENXIO) {
+		t.Errorf("%s: a chip that is not there answers, or %v; want %v", link, err, unix.ENXIO)
+	}
+}
+
+// transfer writes to the registers of a chip on an I2C bus, from one on, and reads
+// those after.
+func transfer(bus *os.File, chip uint16, register byte, write, read []byte) error {
+	type message struct { // i2c_msg of linux/i2c.h
+		chip, flags, length uint16
+		data                unsafe.Pointer
+	}
+	const reads = 1 // I2C_M_RD
+	write = append([]byte{register}, write...)
+	messages := []message{{chip, 0, uint16(len(write)), unsafe.Pointer(&write[0])}}
+	if len(read) > 0 {
+		messages = append(messages, message{chip, reads, uint16(len(read)), unsafe.Pointer(&read[0])})
+	}
+	all := struct { // i2c_rdwr_ioctl_data of linux/i2c-dev.h
+		messages unsafe.Pointer
+		count    uint32
+	}{unsafe.Pointer(&messages[0]), uint32(len(messages))}
+	const transferMessages = 0x0707 // I2C_RDWR
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, bus.Fd(), transferMessages, uintptr(unsafe.Pointer(&all)))
+	runtime.KeepAlive(messages)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// A board's only chip, and two of its registers.
+const (
+	boardChip     = 0x20
+	orderRegister = 0x02 // tells one board from another
+	dataRegister  = 0x05 // the first of eight
+)
+
+// A board is a USB device that is an I2C bus, as i2c-tiny-usb knows it, with a
+// chip of sixteen registers.
+type board struct {
+	usbDevice
+	order     byte
+	registers [16]byte
+	next      byte // register
+	answered  bool // the chip did, when it was last called
+}
+
+func newBoard(product uint16, order byte) *board {
+	b := &board{usbDevice: usbDevice{vendor: 0x3171, product: product}, order: order}
+	b.registers[orderRegister] = order
+	b.answer = b.command
+	return b
+}
+
+// command does what the driver asks for.
+func (b *board) command(s setup, out []byte) (in []byte, ok bool) {
+	const toInterface, fromInterface = 0x41, 0xc1 // the vendor's
+	const capabilities, setDelay, status = 1, 2, 3
+	const transfer, begin, end = 4, 1, 2
+	const plainI2C, acknowledged, notAcknowledged = 1, 1, 2
+	switch request := s.Request &^ (begin | end); {
+	case s.Type == fromInterface && s.Request == capabilities:
+		return []byte{plainI2C, 0, 0, 0}, true
+	case s.Type == toInterface && s.Request == setDelay:
+		return nil, true
+	case s.Type == fromInterface && s.Request == status && b.answered:
+		return []byte{acknowledged}, true
+	case s.Type == fromInterface && s.Request == status:
+		return []byte{notAcknowledged}, true
+	case s.Type == toInterface && request == transfer:
+		b.write(s.Index, out)
+		return nil, true
+	case s.Type == fromInterface && request == transfer:
+		return b.read(s.Index, s.Length), true
+	}
+	return nil, false
+}
+
+func (b *board) write(chip uint16, data []byte) {
+	b.answered = chip == boardChip
+	if !b.answered || len(data) == 0 {
+		return
+	}
+	b.next = data[0]
+	for _, value := range data[1:] {
+		b.registers[b.next%16] = value
+		b.next++
+	}
+}
+
+func (b *board) read(chip, length uint16) []byte {
+	b.answered = chip == boardChip
+	data := make([]byte, length)
+	for i := range data {
+		data[i] = b.registers[b.next%16]
+		b.next++
+	}
+	return data
+}

@@ -1,0 +1,105 @@
+package recipe
+
+import (
+	"path"
+
+	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/edit"
+)
+
+// Brand returns the edits that make a Pi with an image of ours the member of
+// the cluster with the given role, whatever it was before. The last one,
+// [FinishBranding], ends the reconfiguration: it is the commit point, to be on
+// the disk after all others.
+func Brand(s System, role node.Role) []edit.Edit {
+	var edits []edit.Edit
+	if role.IsController() {
+		edits = append(edits, s.controller(role)...)
+		edits = append(edits, s.noGadget()...)
+	} else {
+		edits = append(edits, s.node(role.ID)...)
+	}
+	edits = append(edits, s.identity(role)...)
+	return append(edits,
+		createSettings{},
+		edit.Setting{Name: inTree(node.SettingsFile), Key: "TYPE", Value: role.Type()},
+		edit.Setting{Name: inTree(node.SettingsFile), Key: "ID", Value: role.Number()},
+		bootConfig(s.BootDir, role),
+		FinishBranding{s.BootDir},
+	)
+}
+
+// identity gives a Pi its name.
+func (s System) identity(role node.Role) []edit.Edit {
+	banner := "issue.p"
+	if role.IsController() {
+		banner = "issue.c"
+	}
+	edits := []edit.Edit{
+		edit.WriteFile{Name: "etc/hostname", Data: role.String() + "\n", Perm: 0o644},
+		edit.Line{Name: "etc/hosts", Prefix: "127.0.1.1", Text: "127.0.1.1\t" + role.String()},
+		edit.Block{Name: "etc/hosts", Text: hosts(role)},
+		edit.WriteFile{Name: "etc/issue", Data: s.file("usr/share/clusterctrl/" + banner), Perm: 0o644},
+	}
+	if s.CloudInit {
+		edits = append(edits, cloudName{path.Join(s.BootDir, "user-data"), role.String()})
+	}
+	return edits
+}
+
+// controller returns what a controller has and a node has not, its networks
+// apart from the gadget's.
+func (s System) controller(role node.Role) []edit.Edit {
+	allow, deny := nfsClients()
+	edits := []edit.Edit{
+		edit.Block{Name: "etc/exports", Text: exports()},
+		edit.Block{Name: "etc/hosts.allow", Text: allow},
+		edit.Block{Name: "etc/hosts.deny", Text: deny},
+		forwarding(role),
+		edit.DisableUnit{Unit: consoleUnit},
+		edit.DisableUnit{Unit: "clusterctrl-composite.service"},
+		edit.EnableUnit{Unit: "clusterctrl-init.service"},
+		edit.UnmaskUnit{Unit: nfsUnit},
+		edit.UnmaskUnit{Unit: vendorGadgetUnit},
+	}
+	return append(edits, s.bridges(role)...)
+}
+
+// node returns what makes a Pi node id and no controller.
+func (s System) node(id node.ID) []edit.Edit {
+	edits := []edit.Edit{
+		edit.Block{Name: "etc/exports"},
+		edit.Block{Name: "etc/hosts.allow"},
+		edit.Block{Name: "etc/hosts.deny"},
+		forwarding(node.Node(id)),
+		edit.DisableUnit{Unit: "clusterctrl-init.service"},
+		edit.DisableUnit{Unit: "clusterctrl-rpiboot.service"},
+		edit.MaskUnit{Unit: nfsUnit},
+		edit.MaskUnit{Unit: vendorGadgetUnit},
+		edit.EnableUnit{Unit: consoleUnit},
+		edit.EnableUnit{Unit: "clusterctrl-composite.service"},
+	}
+	edits = append(edits, s.noBridges()...)
+	return append(edits, s.gadgetLink(node.Node(id), id.Addr())...)
+}
+
+// consoleUnit is the login prompt on the serial half of the gadget.
+const consoleUnit = "serial-getty@ttyGS0.service"
+
+// Units of others that must not run on a node, and whose state on a controller
+// is its owner's choice: a node masks them. Trixie's own gadget would take the
+// only device controller.
+const (
+	nfsUnit          = "nfs-server.service"
+	vendorGadgetUnit = "rpi-usb-gadget.service"
+)
+
+// forwarding says whether the kernel routes packets: on a routing controller
+// alone. Debian 13 no longer reads /etc/sysctl.conf.
+func forwarding(role node.Role) edit.Edit {
+	line := "#net.ipv4.ip_forward=1 # ClusterCTRL\n"
+	if role.NAT {
+		line = line[1:]
+	}
+	return edit.WriteFile{Name: "etc/sysctl.d/90-clusterctrl.conf", Data: line, Perm: 0o644}
+}

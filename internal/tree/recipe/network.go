@@ -1,0 +1,205 @@
+package recipe
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/edit"
+	"clusterctrl/internal/tree/rootfs"
+)
+
+// Files of the network programs that are ours or hold a block of ours.
+const (
+	fragment     = "etc/network/interfaces.d/clusterctrl"
+	dhclientConf = "etc/dhcp/dhclient.conf"
+	dhcpcdConf   = "etc/dhcpcd.conf"
+
+	dhclientEnterHook = "etc/dhcp/dhclient-enter-hooks.d/clusterctrl"
+	dhclientExitHook  = "etc/dhcp/dhclient-exit-hooks.d/clusterctrl"
+	dhcpcdExitHook    = "etc/dhcpcd.exit-hook"
+)
+
+// hosts are the lines of /etc/hosts by which members of a cluster find each other:
+// each has its address whether or not there is a DHCP server, so that no name
+// server is needed. A member's own name leads to itself, by the line that the
+// vendor has for that.
+func hosts(role node.Role) string {
+	var b strings.Builder
+	names := "controller"
+	if !role.IsController() {
+		names += fmt.Sprintf(" %v %v", node.CBridge, node.CNAT) // whichever it is
+	}
+	fmt.Fprintf(&b, "%v\t%s\n", node.ControllerAddr, names)
+	for id := node.MinID; id <= node.MaxID; id++ {
+		if role != node.Node(id) {
+			fmt.Fprintf(&b, "%v\t%v\n", id.Addr(), id)
+		}
+	}
+	return b.String()
+}
+
+// bridges returns what makes a controller's bridges.
+func (s System) bridges(role node.Role) []edit.Edit {
+	if s.Network == rootfs.NetworkManager {
+		return controllerProfiles(role)
+	}
+	addr := node.ControllerAddr
+	if role.NAT {
+		addr = netip.Addr{} // it has no other
+	}
+	if s.Network == rootfs.IfUpDown {
+		return []edit.Edit{
+			edit.WriteFile{Name: fragment, Data: s.file("usr/share/clusterctrl/interfaces.bookworm." + role.String()), Perm: 0o644},
+			s.besideDHCP(node.Bridge, addr),
+		}
+	}
+	return []edit.Edit{
+		edit.WriteFile{Name: fragment, Data: s.file("usr/share/clusterctrl/interfaces." + role.String()), Perm: 0o644},
+		dhcpcdBlock(role, node.UnconfiguredAddr),
+		s.besideDHCP(node.Bridge, addr),
+	}
+}
+
+// noBridges takes away what bridges made, but for what gadgetLink writes anew.
+func (s System) noBridges() []edit.Edit {
+	if s.Network == rootfs.NetworkManager {
+		return append(removeProfiles(bridgeProfiles...), edit.Remove{Name: portsScript})
+	}
+	return []edit.Edit{edit.Remove{Name: fragment}}
+}
+
+// gadgetLink returns what brings up usb0: DHCP, with addr beside it, or in its
+// place where no server answers.
+func (s System) gadgetLink(role node.Role, addr netip.Addr) []edit.Edit {
+	switch s.Network {
+	case rootfs.NetworkManager:
+		return []edit.Edit{gadgetProfile(addr)}
+	case rootfs.DHCPCD:
+		edits := []edit.Edit{dhcpcdBlock(role, addr)}
+		if !role.IsController() {
+			edits = append(edits, s.besideDHCP(node.GadgetLink, addr))
+		}
+		return edits
+	}
+	edits := []edit.Edit{
+		edit.Block{Name: dhclientConf, Text: dhclientBlock(addr)},
+		edit.WriteFile{Name: dhclientEnterHook, Data: keepFallback, Perm: 0o644},
+	}
+	if !role.IsController() {
+		edits = append(edits,
+			edit.WriteFile{Name: fragment, Data: s.file("usr/share/clusterctrl/interfaces.bookworm.p"), Perm: 0o644},
+			s.besideDHCP(node.GadgetLink, addr),
+		)
+	}
+	return edits
+}
+
+// besideDHCP has a link keep its fixed address where a DHCP server gives it
+// another, as names lead there: see [hosts]. Without an address, no link has one.
+// dhclient-script(8) and dhcpcd-run-hooks(8) have the same words for it.
+//
+// When a cable is plugged in, dhcpcd starts anew, and would fall back to the fixed
+// address after twenty seconds. It takes one that is there already as it is.
+func (s System) besideDHCP(link string, addr netip.Addr) edit.Edit {
+	when := "BOUND | RENEW | REBIND | REBOOT"
+	if s.Network == rootfs.DHCPCD {
+		when = "CARRIER | " + when
+	}
+	var hook string
+	if addr.IsValid() {
+		hook = fmt.Sprintf(`if [ "$interface" = %[1]s ]; then
+	case "$reason" in
+	%[3]s) ip -4 address replace %[2]s/24 brd + dev %[1]s || true ;;
+	esac
+fi
+`, link, addr, when)
+	}
+	switch {
+	case s.Network == rootfs.DHCPCD:
+		return edit.Block{Name: dhcpcdExitHook, Text: hook}
+	case hook == "":
+		return edit.Remove{Name: dhclientExitHook}
+	}
+	return edit.WriteFile{Name: dhclientExitHook, Data: "# Written by clusterctrl: the fixed address, beside one that DHCP gives.\n" + hook, Perm: 0o644}
+}
+
+// noGadget puts usb0 back to what it was on the image.
+func (s System) noGadget() []edit.Edit {
+	switch s.Network {
+	case rootfs.NetworkManager:
+		return removeProfiles(gadgetProfileName)
+	case rootfs.IfUpDown:
+		return []edit.Edit{edit.Block{Name: dhclientConf, Text: dhclientBlock(node.UnconfiguredAddr)}}
+	}
+	return nil // bridges wrote the whole block
+}
+
+// dhclientBlock holds leases that dhclient takes when no server answers within
+// ten seconds (dhclient.conf(5), dhclient.leases(5)).
+func dhclientBlock(addr netip.Addr) string {
+	return fmt.Sprintf(`timeout 10;
+initial-interval 2;
+lease {
+  interface "%s";
+  fixed-address %s; # ClusterCTRL Px
+  option subnet-mask 255.255.255.0;
+  option routers %s;
+  option domain-name-servers %s;
+  renew never;
+  rebind never;
+  expire never;
+}
+lease {
+  interface "%s";
+  fixed-address %s;
+  option subnet-mask 255.255.255.0;
+  renew never;
+  rebind never;
+  expire never;
+}
+`, node.GadgetLink, addr, node.ControllerAddr, node.FallbackDNS[0], node.Bridge, node.ControllerAddr)
+}
+
+// keepFallback is read by dhclient-script(8). Where the router of a fallback lease
+// does not answer pings, the script would give the address up, and dhclient would
+// sleep for five minutes: a node that is up before its controller had none.
+const keepFallback = `# usb0 keeps its fixed address, whether or not the controller answers by now.
+if [ "$reason" = TIMEOUT ] && [ "$interface" = ` + node.GadgetLink + ` ]; then
+	ping() { :; }
+fi
+`
+
+// dhcpcdBlock holds profiles that dhcpcd falls back to (dhcpcd.conf(5)). The
+// ports of bridges have no address of their own; eth0 is one on a bridging
+// controller. It begins with what is for all interfaces, which dhcpcd would take for
+// a part of a section of the user's before it.
+func dhcpcdBlock(role node.Role, addr netip.Addr) edit.Edit {
+	deny := []string{node.LinkPrefix + "*", node.USBBootLinkPrefix + "*", node.USBBootLinkPrefix + "*." + fmt.Sprint(node.NFSVLAN), node.InternalBridge}
+	if role == node.CBridge {
+		deny = append(deny, node.Uplink)
+	}
+	if role == node.CNAT {
+		deny = append(deny, node.Bridge)
+	}
+	deny = append(deny, node.NFSLink)
+	text := fmt.Sprintf(`reboot 15
+denyinterfaces %[1]s
+
+profile clusterctrl_fallback_%[2]s
+static ip_address=%[3]s/24 #ClusterCTRL
+static routers=%[4]s
+static domain_name_servers=%[5]s %[6]s
+
+profile clusterctrl_fallback_%[7]s
+static ip_address=%[4]s/24
+
+interface %[2]s
+fallback clusterctrl_fallback_%[2]s
+
+interface %[7]s
+fallback clusterctrl_fallback_%[7]s
+`, strings.Join(deny, " "), node.GadgetLink, addr, node.ControllerAddr, node.FallbackDNS[0], node.FallbackDNS[1], node.Bridge)
+	return edit.Block{Name: dhcpcdConf, Text: text, Before: "interface profile ssid"}
+}

@@ -1,0 +1,113 @@
+// Package recipe says which edits turn a stock Raspberry Pi OS into a member of
+// a cluster. It is where to look, and the only place to change, when a node or
+// a controller should come out different.
+//
+// [Controller] makes an image out of a vendor's one: everything that all
+// members share, with the network of a bridging controller and nodes at the
+// address of one that nobody has configured yet. [Brand] makes a Pi with such
+// an image a given member, at first boot or whenever its role changes; it
+// leaves nothing of an earlier role behind. The files that they lay down are in
+// the directory files, under the names that they have on the Pi.
+package recipe
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"text/template"
+
+	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/edit"
+	"clusterctrl/internal/tree/rootfs"
+)
+
+// Settings are what a user may choose for all members of a cluster.
+type Settings struct {
+	User            string // name of the first user, empty for the vendor's way
+	PasswordHash    string // crypt(5) hash; never a password in clear
+	SSH             bool
+	AuthorizedKeys  []string // lines of an authorized_keys file, for User
+	SerialAutologin bool     // log User in on the USB serial console, unasked
+	Function        node.Function
+	WifiCountry     string // ISO 3166 code, empty for none
+}
+
+// A System is what the recipe has to know about the tree that it changes.
+type System struct {
+	rootfs.OS
+	Settings
+}
+
+//go:embed files
+var files embed.FS
+
+// facts are the words that the files refer to.
+var facts = map[string]string{
+	"Program":           node.Program,
+	"Composite":         node.CompositePath,
+	"RPIBootDir":        node.RPIBootDir,
+	"Bridge":            node.Bridge,
+	"InternalBridge":    node.InternalBridge,
+	"Uplink":            node.Uplink,
+	"PortsScript":       portsScript,
+	"GadgetLink":        node.GadgetLink,
+	"ControllerAddr":    node.ControllerAddr.String(),
+	"ControllerNFSAddr": node.ControllerNFSAddr.String(),
+	"VLAN":              fmt.Sprint(node.NFSVLAN),
+	"VLANMTU":           fmt.Sprint(node.NFSMTU),
+	"Link":              node.LinkPrefix,
+	"USBBootLink":       node.USBBootLinkPrefix,
+	"Port":              node.PortPrefix,
+	"Vendor":            fmt.Sprintf("%04x", node.VendorID),
+	"Products":          node.ProductPattern,
+	"Serials":           node.SerialPattern,
+	"Product":           node.Product,
+	"USBBootProduct":    node.USBBootProduct,
+	"SerialInterface":   fmt.Sprintf("%02x", node.SerialInterface),
+}
+
+// file returns the text of one of our files.
+func (s System) file(name string) string {
+	text, err := fs.ReadFile(files, path.Join("files", name))
+	if err != nil {
+		panic(err) // the program was built with it
+	}
+	values := map[string]string{"Function": string(s.Function), "NetworkManager": ""}
+	if s.Network == rootfs.NetworkManager {
+		values["NetworkManager"] = "yes"
+	}
+	for name, fact := range facts {
+		values[name] = fact
+	}
+	var b bytes.Buffer
+	t := template.Must(template.New(name).Option("missingkey=error").Parse(string(text)))
+	if err := t.Execute(&b, values); err != nil {
+		panic(err)
+	}
+	return b.String()
+}
+
+// share returns the name of one of our files in /usr/share.
+func share(name string) string { return path.Join(inTree(node.ShareDir), name) }
+
+// inTree returns the name in a tree of what has path on the Pi.
+func inTree(path string) string { return strings.TrimPrefix(path, "/") }
+
+// lay returns the edits that lay down all of our files.
+func (s System) lay() []edit.Edit {
+	var edits []edit.Edit
+	err := fs.WalkDir(files, "files", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			name = strings.TrimPrefix(name, "files/")
+			edits = append(edits, edit.WriteFile{Name: name, Data: s.file(name), Perm: 0o644})
+		}
+		return err
+	})
+	if err != nil {
+		panic(err) // the program was built with them
+	}
+	return edits
+}
