@@ -13,7 +13,7 @@ import (
 
 	"clusterctrl/internal/controller/cluster"
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/pi/gadget"
+	"clusterctrl/internal/tree/defaults"
 	"github.com/spf13/cobra"
 )
 
@@ -21,13 +21,18 @@ import (
 // is none it says so and returns nothing: what scripts run on any machine is no
 // error there.
 func controllerType(cmd *cobra.Command) (string, error) {
-	kind, err := gadget.ReadType(node.SettingsFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	settings, err := defaults.Read(node.SettingsFile)
+	if errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "clusterctrl: this is no controller: no %s\n", node.SettingsFile)
 		return "", nil
-	case err != nil:
+	}
+	if err != nil {
 		return "", err
+	}
+	kind, err := settings.Value("TYPE")
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%s: %w", node.SettingsFile, err)
 	case kind == node.CBridge.Type() || kind == node.CNAT.Type():
 		return kind, nil
 	}

@@ -44,9 +44,9 @@ func (f *fakeFS) user(udc string) (gadget string, ok bool) {
 	return strings.TrimSuffix(string(function.Data), "\n"), true
 }
 
-// defaults are what the kernel makes in a new directory: attributes and what
+// initial are what the kernel makes in a new directory: attributes and what
 // they say, and directories, whose names end in a slash.
-var defaults = []struct {
+var initial = []struct {
 	dir   *regexp.Regexp
 	items map[string]string
 }{
@@ -72,7 +72,7 @@ var defaults = []struct {
 // may make it.
 func itemsOf(name string) map[string]string {
 	items := map[string]string{}
-	for _, d := range defaults {
+	for _, d := range initial {
 		if d.dir.MatchString(name) {
 			maps.Copy(items, d.items)
 		}

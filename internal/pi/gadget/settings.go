@@ -2,12 +2,11 @@ package gadget
 
 import (
 	"fmt"
-	"os"
-	"regexp"
 	"slices"
 	"strings"
 
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/defaults"
 )
 
 // Settings are what a node's settings file says of its gadget.
@@ -38,47 +37,36 @@ func (s Settings) product() string {
 
 // ReadSettings reads a settings file, usually [node.SettingsFile].
 func ReadSettings(name string) (Settings, error) {
-	text, err := os.ReadFile(name)
+	text, err := defaults.Read(name)
 	if err != nil {
 		return Settings{}, err
 	}
-	s, err := parseSettings(string(text))
+	s, err := parseSettings(text)
 	if err != nil {
 		return Settings{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return s, nil
 }
 
-// ReadType reads what a settings file says that this is, node or controller, and
-// nothing else of it.
-func ReadType(name string) (string, error) {
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return "", err
+func parseSettings(text defaults.Text) (s Settings, err error) {
+	var id, function string
+	for _, setting := range []struct {
+		key   string
+		value *string
+	}{{"TYPE", &s.Type}, {"ID", &id}, {"GADGET", &function}, {"UDC", &s.UDC}} {
+		if *setting.value, err = text.Value(setting.key); err != nil {
+			return Settings{}, err
+		}
 	}
-	values, err := assignments(string(text))
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", name, err)
-	}
-	return values["TYPE"], nil
-}
-
-func parseSettings(text string) (Settings, error) {
-	values, err := assignments(text)
-	if err != nil {
-		return Settings{}, err
-	}
-	s := Settings{Type: values["TYPE"]}
 	if !s.IsNode() {
-		return s, nil
+		return Settings{Type: s.Type}, nil
 	}
-	if s.ID, err = parseID(values["ID"]); err != nil {
+	if s.ID, err = parseID(id); err != nil {
 		return Settings{}, err
 	}
-	if s.Function, err = parseFunction(values["GADGET"]); err != nil {
+	if s.Function, err = parseFunction(function); err != nil {
 		return Settings{}, err
 	}
-	s.UDC = values["UDC"]
 	if strings.ContainsAny(s.UDC, "/ \t") || s.UDC == "." || s.UDC == ".." {
 		return Settings{}, fmt.Errorf("UDC=%s: want a name from /sys/class/udc", s.UDC)
 	}
@@ -105,50 +93,4 @@ func parseFunction(value string) (node.Function, error) {
 		return "", fmt.Errorf("GADGET=%s: want %s, %s or %s", value, node.RNDIS, node.NCM, node.ECM)
 	}
 	return f, nil
-}
-
-var assignment = regexp.MustCompile(`^(?:export[ \t]+)?(TYPE|ID|GADGET|UDC)=(.*)$`)
-
-// assignments reads the lines KEY=value that are about the gadget, the last of
-// each key, as a shell would as far as no shell is needed. The other lines are
-// somebody else's.
-func assignments(text string) (map[string]string, error) {
-	values := map[string]string{}
-	n := 0
-	const byteOrderMark = "\ufeff" // Windows' editors put one in front
-	for line := range strings.Lines(strings.TrimPrefix(text, byteOrderMark)) {
-		n++
-		m := assignment.FindStringSubmatch(strings.TrimSpace(line))
-		if m == nil {
-			continue
-		}
-		value, err := unquote(m[2])
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %s: %w", n, m[1], err)
-		}
-		values[m[1]] = value
-	}
-	return values, nil
-}
-
-// unquote takes away quotes and a comment behind the value.
-func unquote(value string) (string, error) {
-	var b strings.Builder
-	quote := rune(0)
-	for _, r := range value {
-		switch {
-		case quote == 0 && (r == '\'' || r == '"'):
-			quote = r
-		case quote != 0 && r == quote:
-			quote = 0
-		case quote == 0 && (r == ' ' || r == '\t' || r == ';'):
-			return b.String(), nil
-		default:
-			b.WriteRune(r)
-		}
-	}
-	if quote != 0 {
-		return "", fmt.Errorf("no closing %c", quote)
-	}
-	return b.String(), nil
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/defaults"
 )
 
 func TestParseSettings(t *testing.T) {
@@ -44,7 +45,7 @@ func TestParseSettings(t *testing.T) {
 		{"UDC is a path", "TYPE=node\nID=7\nUDC=../x\n", Settings{}, "UDC=../x: want a name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := parseSettings(tt.text)
+			got, err := parseSettings(defaults.Text(tt.text))
 			if got != tt.want || (err != nil) != (tt.err != "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("parseSettings() = %+v, %v; want %+v, %q", got, err, tt.want, tt.err)
 			}
@@ -60,7 +61,7 @@ func FuzzParseSettings(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		s, err := parseSettings(text)
+		s, err := parseSettings(defaults.Text(text))
 		if err == nil && s.IsNode() && (s.ID < node.MinID || s.ID > node.MaxID || s.Function.ProductID() == 0) {
 			t.Errorf("parseSettings(%q) = %+v", text, s)
 		}

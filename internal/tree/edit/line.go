@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"clusterctrl/internal/tree/defaults"
 	"clusterctrl/internal/tree/rootfs"
 )
 
@@ -40,10 +41,10 @@ func (l Line) Apply(tree rootfs.Tree) error {
 }
 
 // hasWords reports whether a line starts with prefix and no word goes on behind
-// it. Behind a prefix that ends in = follows its value.
+// it.
 func hasWords(line, prefix string) bool {
 	rest, ok := strings.CutPrefix(line, prefix)
-	return ok && (rest == "" || strings.HasSuffix(prefix, "=") || strings.ContainsAny(rest[:1], " \t\r\n"))
+	return ok && (rest == "" || strings.ContainsAny(rest[:1], " \t\r\n"))
 }
 
 // endLine gives the last line of a text its newline.
@@ -54,15 +55,17 @@ func endLine(text string) string {
 	return text + "\n"
 }
 
-// Setting gives a variable of a shell settings file a value. The key is
-// matched whole: ID leaves FANID and a comment's #ID alone. The first line that
-// sets it is changed and others go, or a line is appended.
+// Setting gives a key of a settings file a value, as package defaults writes it.
 type Setting struct{ Name, Key, Value string }
 
 func (s Setting) String() string { return fmt.Sprintf("set %s=%s in %s", s.Key, s.Value, s.Name) }
 
 func (s Setting) Apply(tree rootfs.Tree) error {
-	return Line{s.Name, s.Key + "=", s.Key + "=" + s.Value}.Apply(tree)
+	old, err := readText(tree, s.Name)
+	if err != nil {
+		return err
+	}
+	return writeText(tree, s.Name, old, string(defaults.Text(old).Set(s.Key, s.Value)))
 }
 
 // A Block keeps lines of ours apart in a file of somebody else's, between a

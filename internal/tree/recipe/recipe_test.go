@@ -331,13 +331,13 @@ func TestBranded(t *testing.T) {
 // TestBrandKeepsSettings changes TYPE and ID alone of a user's file.
 func TestBrandKeepsSettings(t *testing.T) {
 	s, tree := controllerImage(t, rootfs.NetworkManager)
-	const mine = "# mine\nFANID=3\nTYPE=c\nCLUSTERID=4\nID=\nPROTOTYPE=5\nGADGET=ncm\n"
+	const mine = "# mine\nFANID=3\nTYPE=c # now\nCLUSTERID=4\nID=\nPROTOTYPE=5\nGADGET=ncm\nexport ID=4\n  ID=5\n"
 	edits := []edit.Edit{edit.WriteFile{Name: "etc/default/clusterctrl", Data: mine}}
 	if err := edit.Apply(tree, append(edits, Brand(s, node.Node(9))...)); err != nil {
 		t.Fatal(err)
 	}
 	got, _ := fs.ReadFile(tree, "etc/default/clusterctrl")
-	if want := "# mine\nFANID=3\nTYPE=node\nCLUSTERID=4\nID=9\nPROTOTYPE=5\nGADGET=ncm\n"; string(got) != want {
+	if want := "# mine\nFANID=3\nTYPE=node # now\nCLUSTERID=4\nID=9\nPROTOTYPE=5\nGADGET=ncm\nexport ID=9\n  ID=9\n"; string(got) != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
