@@ -91,7 +91,7 @@ func (b bench) measureCable(ctx context.Context) error {
 	fmt.Print("\na node's cable, both ends in one virtual machine\n")
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(w, "ping ms\tto controller MB/s\tto node MB/s\t\n")
-	for _, f := range node.Functions {
+	for _, f := range node.Gadgets {
 		var pings, sent, received []float64
 		for _, line := range lines {
 			numbers, ok := strings.CutPrefix(line, string(f)+" ")

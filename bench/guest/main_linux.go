@@ -48,7 +48,7 @@ func main() {
 
 const number node.ID = 7
 
-func settle(f node.Function) error {
+func settle(f node.Gadget) error {
 	text := fmt.Sprintf("TYPE=node\nID=%d\nGADGET=%s\n", number, f)
 	return os.WriteFile(node.SettingsFile, []byte(text), 0o644)
 }
@@ -180,7 +180,7 @@ func cables(rounds int) error {
 	}
 	defer host.Close()
 	for range rounds {
-		for _, f := range node.Functions {
+		for _, f := range node.Gadgets {
 			figures, err := measure(host, f)
 			if err != nil {
 				return fmt.Errorf("%s: %w", f, err)
@@ -192,7 +192,7 @@ func cables(rounds int) error {
 }
 
 // measure measures a cable from the node's end.
-func measure(host *traffic.FarEnd, f node.Function) (traffic.Figures, error) {
+func measure(host *traffic.FarEnd, f node.Gadget) (traffic.Figures, error) {
 	if err := settle(f); err != nil {
 		return traffic.Figures{}, err
 	}

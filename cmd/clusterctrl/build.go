@@ -158,7 +158,7 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 	defer show.Wait()
 	o.Progress = show.Start
 	if f.dryRun {
-		return provision.Show(cmd.Context(), o, cmd.OutOrStdout())
+		return provision.DryRun(cmd.Context(), o, cmd.OutOrStdout())
 	}
 	result, err := provision.Build(cmd.Context(), o)
 	if err != nil {

@@ -132,7 +132,7 @@ func (f nodesFlags) roles() ([]node.Role, error) {
 		roles = append(roles, role)
 	}
 	for n := range f.n {
-		roles = append(roles, node.Node(node.ID(n+1)))
+		roles = append(roles, node.ID(n+1).Role())
 	}
 	return roles, nil
 }

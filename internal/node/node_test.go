@@ -39,7 +39,7 @@ func TestParseID(t *testing.T) {
 func TestRoleRoundTrip(t *testing.T) {
 	roles := []Role{CBridge, CNAT}
 	for id := MinID; id <= MaxID; id++ {
-		roles = append(roles, Node(id))
+		roles = append(roles, id.Role())
 	}
 	seen := map[string]bool{}
 	for _, want := range roles {
@@ -73,10 +73,10 @@ func TestFacts(t *testing.T) {
 		{"USB boot link", ID(9).USBBootLink(), "ethupi9"},
 		{"port", ID(9).Port(), "ttypi9"},
 		{"NFS root", ID(9).NFSRoot(), "/var/lib/clusterctrl/nfs/p9"},
-		{"type of a node", Node(9).Type(), "node"},
+		{"type of a node", ID(9).Role().Type(), "node"},
 		{"type of cbridge", CBridge.Type(), "c"},
 		{"type of cnat", CNAT.Type(), "cnat"},
-		{"kernel words", Node(9).ReconfigArg(), "init=/usr/sbin/reconfig-clusterctrl p9"},
+		{"kernel words", ID(9).Role().ReconfigArg(), "init=/usr/sbin/reconfig-clusterctrl p9"},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.name, tt.got, tt.want)

@@ -21,8 +21,8 @@ var (
 	CNAT    = Role{controller: true, NAT: true}
 )
 
-// Node returns the role of node id.
-func Node(id ID) Role { return Role{ID: id} }
+// Role returns the role of the node.
+func (id ID) Role() Role { return Role{ID: id} }
 
 // ParseRole parses the argument of reconfig-clusterctrl: "cbridge", "cnat", or
 // a node such as "p7". "c", which images of before 2018 used, is cbridge.
@@ -37,7 +37,7 @@ func ParseRole(s string) (Role, error) {
 	if err != nil {
 		return Role{}, fmt.Errorf("role %q: want cbridge, cnat, or p%d to p%d", s, MinID, MaxID)
 	}
-	return Node(id), nil
+	return id.Role(), nil
 }
 
 // String returns the role as [ParseRole] reads it; it is the host's name too.

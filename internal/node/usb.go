@@ -40,24 +40,25 @@ type MicrosoftDescriptor struct {
 	SubCompatibleID string
 }
 
-// A Function is the network card that a gadget shows beside its serial port.
-type Function string
+// A Gadget is the kind of network card that a node shows on USB, beside its serial
+// port. It is named after the kernel's function for it.
+type Gadget string
 
-// The functions a node can have. RNDIS is the default; Windows and newer
-// kernels drop it.
+// The kinds of network card. RNDIS is the default; Windows and newer kernels drop
+// it.
 const (
-	RNDIS Function = "rndis"
-	NCM   Function = "ncm"
-	ECM   Function = "ecm"
+	RNDIS Gadget = "rndis"
+	NCM   Gadget = "ncm"
+	ECM   Gadget = "ecm"
 )
 
-// Functions are all functions that a node can have, the default first.
-var Functions = []Function{RNDIS, NCM, ECM}
+// Gadgets are all kinds of network card, the default first.
+var Gadgets = []Gadget{RNDIS, NCM, ECM}
 
-// ProductID is the USB product of a gadget with the function and a serial
-// port; zero if f is none of ours.
-func (f Function) ProductID() uint16 {
-	switch f {
+// ProductID is the USB product of a node with the network card; zero if g is
+// unknown.
+func (g Gadget) ProductID() uint16 {
+	switch g {
 	case RNDIS:
 		return 0x0020
 	case NCM:
@@ -68,10 +69,10 @@ func (f Function) ProductID() uint16 {
 	return 0
 }
 
-// Microsoft is the descriptor for Windows of a gadget with the function. There
-// is none for ECM, which Windows has no driver of.
-func (f Function) Microsoft() MicrosoftDescriptor {
-	switch f {
+// Microsoft is the descriptor by which Windows finds a driver for the network card.
+// There is none for ECM, for which Windows has no driver.
+func (g Gadget) Microsoft() MicrosoftDescriptor {
+	switch g {
 	case RNDIS:
 		return MicrosoftDescriptor{0xcd, "RNDIS", "5162001"}
 	case NCM:

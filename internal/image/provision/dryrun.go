@@ -15,9 +15,9 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// Show prints, as unified diffs, what Build would change of the base to make
+// DryRun prints, as unified diffs, what Build would change of the base to make
 // the controller's image, and of that to make each other. It writes no output.
-func Show(ctx context.Context, o Options, w io.Writer) error {
+func DryRun(ctx context.Context, o Options, w io.Writer) error {
 	in, err := o.open()
 	if err != nil {
 		return err

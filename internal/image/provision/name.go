@@ -89,7 +89,7 @@ func roles(nat bool, nodes int) []node.Role {
 		roles = append(roles, node.CNAT)
 	}
 	for n := range nodes {
-		roles = append(roles, node.Node(node.ID(n+1)))
+		roles = append(roles, node.ID(n+1).Role())
 	}
 	return roles
 }

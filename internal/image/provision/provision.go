@@ -218,8 +218,8 @@ func (o Options) system(image *rootfs.Image) (recipe.System, error) {
 	if system.OS, err = rootfs.Identify(image); err != nil {
 		return system, err
 	}
-	if wanted := rootfs.Network(o.Settings.Network); wanted != "" {
-		if !rootfs.HasNetwork(image, wanted) {
+	if wanted := rootfs.NetworkProgram(o.Settings.Network); wanted != "" {
+		if !wanted.Installed(image) {
 			return system, fmt.Errorf("network %s is not in the image: it has %s", wanted, system.Network)
 		}
 		system.Network = wanted
@@ -243,7 +243,7 @@ func (o Options) recipeSettings() recipe.Settings {
 		SSH:             s.SSH,
 		AuthorizedKeys:  s.AuthorizedKeys,
 		SerialAutologin: s.SerialAutologin,
-		Function:        node.Function(s.Gadget),
+		Gadget:          node.Gadget(s.Gadget),
 		WifiCountry:     s.WifiCountry,
 	}
 }

@@ -47,7 +47,7 @@ var controller = sync.OnceValues(func() (memory, *rootfs.Image) {
 	must(err)
 	system, err := rootfs.Identify(image)
 	must(err)
-	must(edit.Apply(image, recipe.Controller(recipe.System{OS: system, Settings: recipe.Settings{Function: node.ECM}}, map[string][]byte{node.Program: []byte("program")})))
+	must(edit.Apply(image, recipe.Controller(recipe.System{OS: system, Settings: recipe.Settings{Gadget: node.ECM}}, map[string][]byte{node.Program: []byte("program")})))
 	must(image.Close())
 	image, err = rootfs.OpenImage(memory(disk), int64(len(disk)))
 	must(err)

@@ -108,8 +108,8 @@ func defaultOf(name string) string {
 	}
 }
 
-func settingsOf(id node.ID, f node.Function) Settings {
-	return Settings{Type: typeNode, ID: id, Function: f}
+func settingsOf(id node.ID, f node.Gadget) Settings {
+	return Settings{Type: typeNode, ID: id, Gadget: f}
 }
 
 const rndis7 = `ClusterCTRL/UDC = fe980000.usb
@@ -194,10 +194,10 @@ func TestInterrupted(t *testing.T) {
 		f := newFake("a.usb", "b.usb")
 		node := rapid.Custom(func(t *rapid.T) Settings {
 			return Settings{
-				Type:     rapid.SampledFrom([]string{typeNode, typeUSBBoot}).Draw(t, "type"),
-				ID:       node.ID(rapid.IntRange(1, 252).Draw(t, "id")),
-				Function: rapid.SampledFrom(node.Functions).Draw(t, "function"),
-				UDC:      rapid.SampledFrom([]string{"", "a.usb", "b.usb"}).Draw(t, "udc"),
+				Type:   rapid.SampledFrom([]string{typeNode, typeUSBBoot}).Draw(t, "type"),
+				ID:     node.ID(rapid.IntRange(1, 252).Draw(t, "id")),
+				Gadget: rapid.SampledFrom(node.Gadgets).Draw(t, "function"),
+				UDC:    rapid.SampledFrom([]string{"", "a.usb", "b.usb"}).Draw(t, "udc"),
 			}
 		})
 		for range rapid.IntRange(0, 4).Draw(rt, "deaths") {
@@ -246,7 +246,7 @@ func TestOldKernel(t *testing.T) {
 
 // Every change that start makes is the last one once.
 func TestKilledAtEveryStep(t *testing.T) {
-	for _, function := range node.Functions {
+	for _, function := range node.Gadgets {
 		for k := 0; ; k++ {
 			f := newFake("a.usb")
 			b := f.builder(k)
@@ -271,7 +271,7 @@ func TestStartFails(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		spoil    func(*fakeFS)
-		function node.Function
+		function node.Gadget
 		udc      string
 		message  string
 	}{
@@ -327,7 +327,7 @@ func TestRootThroughGadget(t *testing.T) {
 	if r, err := b.start(t.Context(), s); err != nil || r.Outcome != Running {
 		t.Errorf("start of the same = %v, %v", r, err)
 	}
-	s.Function = node.NCM
+	s.Gadget = node.NCM
 	if r, err := b.start(t.Context(), s); !errors.Is(err, refusal) {
 		t.Errorf("start of another = %v, %v", r, err)
 	}

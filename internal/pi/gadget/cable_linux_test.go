@@ -112,17 +112,17 @@ func only(pattern string) string {
 
 // What Linux's drivers for the network functions are called, and the classes of
 // the functions' interfaces.
-var hostSide = map[node.Function]struct{ driver, classes string }{
+var hostSide = map[node.Gadget]struct{ driver, classes string }{
 	node.RNDIS: {"rndis_host", "02.02.ff 0a.00.00"},
 	node.NCM:   {"cdc_ncm", "02.0d.00 0a.00.01"},
 	node.ECM:   {"cdc_ether", "02.06.00 0a.00.00"},
 }
 
 // check compares everything that a node says of itself with the facts.
-func (d device) check(t *testing.T, kind string, id node.ID, f node.Function) {
+func (d device) check(t *testing.T, kind string, id node.ID, f node.Gadget) {
 	t.Helper()
 	product := map[string]string{typeNode: "ClusterCTRL", typeUSBBoot: "ClusterCTRL-usbboot"}[kind]
-	products := map[node.Function]string{node.RNDIS: "0020", node.NCM: "0021", node.ECM: "0022"}
+	products := map[node.Gadget]string{node.RNDIS: "0020", node.NCM: "0021", node.ECM: "0022"}
 	attributes := map[string]string{
 		"idVendor": "3171", "idProduct": products[f], "bcdDevice": "0100", "version": "2.00",
 		"bDeviceClass": "ef", "bDeviceSubClass": "02", "bDeviceProtocol": "01",
@@ -167,7 +167,7 @@ func (d device) check(t *testing.T, kind string, id node.ID, f node.Function) {
 
 // checkMicrosoft asks for drivers as Windows does (Microsoft OS 1.0 Descriptors
 // Specification): first for string 0xee, by the code in it for compatible ids.
-func (d device) checkMicrosoft(t *testing.T, f node.Function) {
+func (d device) checkMicrosoft(t *testing.T, f node.Gadget) {
 	t.Helper()
 	text := make([]byte, 18)
 	const deviceIn, getDescriptor, stringDescriptor = 0x80, 6, 3
@@ -178,14 +178,14 @@ func (d device) checkMicrosoft(t *testing.T, f node.Function) {
 		}
 		return
 	}
-	code := map[node.Function]byte{node.RNDIS: 0xcd, node.NCM: 0xbc}[f]
+	code := map[node.Gadget]byte{node.RNDIS: 0xcd, node.NCM: 0xbc}[f]
 	if want := "\x12\x03M\x00S\x00F\x00T\x001\x000\x000\x00" + string([]byte{code, 0}); err != nil || string(text[:n]) != want {
 		t.Errorf("OS string descriptor %q, %v; want %q", text[:n], err, want)
 	}
 	ids := make([]byte, 40)
 	const vendorIn, compatibleIDs = 0xc0, 4
 	n, err = d.control(vendorIn, code, 0, compatibleIDs, ids)
-	want := map[node.Function]string{
+	want := map[node.Gadget]string{
 		node.RNDIS: "RNDIS\x00\x00\x005162001\x00", node.NCM: "WINNCM\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
 	}[f]
 	if err != nil || n != len(ids) || string(ids[18:34]) != want || ids[16] != 0 {

@@ -62,7 +62,7 @@ const (
 )
 
 func (r Report) String() string {
-	what := fmt.Sprintf("gadget of %v (%s and serial console) on %s", r.Settings.ID, r.Settings.Function, r.UDC)
+	what := fmt.Sprintf("gadget of %v (%s and serial console) on %s", r.Settings.ID, r.Settings.Gadget, r.UDC)
 	switch r.Outcome {
 	case NoNode:
 		return fmt.Sprintf("TYPE=%s is no node: no gadget to start", r.Settings.Type)

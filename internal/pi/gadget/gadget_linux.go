@@ -97,7 +97,7 @@ func (o Options) prepare(s Settings) error {
 		return fmt.Errorf("the kernel has no libcomposite, which USB gadgets need: %w", err)
 	}
 	// Where they are missing, that shows when the gadget is built.
-	for _, module := range []string{"usb_f_" + string(s.Function), "usb_f_acm"} {
+	for _, module := range []string{"usb_f_" + string(s.Gadget), "usb_f_acm"} {
 		if err := o.load(module); err != nil {
 			return err
 		}

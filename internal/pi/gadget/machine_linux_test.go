@@ -78,7 +78,7 @@ func inMachine(t *testing.T) {
 }
 
 // settle writes the settings of a node.
-func settle(t testing.TB, id node.ID, f node.Function, more string) {
+func settle(t testing.TB, id node.ID, f node.Gadget, more string) {
 	text := fmt.Sprintf("TYPE=node\nID=%d\nGADGET=%s\n%s", id, f, more)
 	if err := os.WriteFile(node.SettingsFile, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
@@ -290,7 +290,7 @@ func nodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer host.Close()
-	for _, function := range node.Functions {
+	for _, function := range node.Gadgets {
 		for _, id := range []node.ID{1, 16, 99, 252} {
 			t.Run(fmt.Sprintf("%v %s", id, function), func(t *testing.T) {
 				present(t, host, typeNode, id, function)
@@ -303,7 +303,7 @@ func nodes(t *testing.T) {
 }
 
 // present has a node on USB, twice, and looks at it the first time.
-func present(t *testing.T, host *traffic.FarEnd, kind string, id node.ID, function node.Function) {
+func present(t *testing.T, host *traffic.FarEnd, kind string, id node.ID, function node.Gadget) {
 	settle(t, id, function, "TYPE="+kind+"\n")
 	began := time.Now()
 	mustStart(t, Started)
@@ -330,7 +330,7 @@ func unplug(t *testing.T, d device) {
 
 // killed kills start and stop after each of the changes that they make.
 func killed(t *testing.T) {
-	for _, function := range node.Functions {
+	for _, function := range node.Gadgets {
 		settle(t, 7, function, "")
 		for k := 0; dies(t, childStarts, k); k++ {
 			if k%2 == 1 {

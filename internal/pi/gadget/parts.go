@@ -51,14 +51,14 @@ const (
 
 // gadgetOf lists the parts of a node's gadget in the order of their making.
 func gadgetOf(s Settings) []part {
-	network := functions + "/" + string(s.Function) + "." + node.GadgetLink
+	network := functions + "/" + string(s.Gadget) + "." + node.GadgetLink
 	serial := functions + "/acm." + node.GadgetLink
 	language := fmt.Sprintf("%s/0x%x", languages, node.Language)
 	return slices.Concat(
 		[]part{
 			{directory, top, ""},
 			{attribute, top + "/idVendor", word(node.VendorID)},
-			{attribute, top + "/idProduct", word(s.Function.ProductID())},
+			{attribute, top + "/idProduct", word(s.Gadget.ProductID())},
 			{attribute, top + "/bcdDevice", word(node.DeviceRelease)},
 			{attribute, top + "/bcdUSB", word(node.USBRelease)},
 			{attribute, top + "/bDeviceClass", octet(node.DeviceClass)},
@@ -75,9 +75,9 @@ func gadgetOf(s Settings) []part {
 			{directory, config, ""},
 			{attribute, config + "/MaxPower", strconv.Itoa(node.MaxPower)},
 		},
-		microsoftParts(s.Function, network),
+		microsoftParts(s.Gadget, network),
 		[]part{ // the order of these two numbers the device's interfaces
-			{link, config + "/" + string(s.Function) + "." + node.GadgetLink, network},
+			{link, config + "/" + string(s.Gadget) + "." + node.GadgetLink, network},
 			{link, config + "/acm." + node.GadgetLink, serial},
 		},
 	)
@@ -85,7 +85,7 @@ func gadgetOf(s Settings) []part {
 
 // microsoftParts are the descriptors for Windows. Older kernels have no
 // compatible id of NCM: for these Windows wants its driver chosen by hand.
-func microsoftParts(f node.Function, network string) []part {
+func microsoftParts(f node.Gadget, network string) []part {
 	d := f.Microsoft()
 	if d == (node.MicrosoftDescriptor{}) {
 		return nil

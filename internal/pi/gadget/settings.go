@@ -11,10 +11,10 @@ import (
 
 // Settings are what a node's settings file says of its gadget.
 type Settings struct {
-	Type     string // TYPE; only those of nodes have a gadget
-	ID       node.ID
-	Function node.Function
-	UDC      string // name of the device controller to use, empty for the first
+	Type   string // TYPE; only those of nodes have a gadget
+	ID     node.ID
+	Gadget node.Gadget
+	UDC    string // name of the device controller to use, empty for the first
 }
 
 // The values of TYPE that are a node's: one that booted from its card, and one
@@ -49,11 +49,11 @@ func ReadSettings(name string) (Settings, error) {
 }
 
 func parseSettings(text defaults.Text) (s Settings, err error) {
-	var id, function string
+	var id, gadget string
 	for _, setting := range []struct {
 		key   string
 		value *string
-	}{{"TYPE", &s.Type}, {"ID", &id}, {"GADGET", &function}, {"UDC", &s.UDC}} {
+	}{{"TYPE", &s.Type}, {"ID", &id}, {"GADGET", &gadget}, {"UDC", &s.UDC}} {
 		if *setting.value, err = text.Value(setting.key); err != nil {
 			return Settings{}, err
 		}
@@ -64,7 +64,7 @@ func parseSettings(text defaults.Text) (s Settings, err error) {
 	if s.ID, err = parseID(id); err != nil {
 		return Settings{}, err
 	}
-	if s.Function, err = parseFunction(function); err != nil {
+	if s.Gadget, err = parseGadget(gadget); err != nil {
 		return Settings{}, err
 	}
 	if strings.ContainsAny(s.UDC, "/ \t") || s.UDC == "." || s.UDC == ".." {
@@ -84,12 +84,12 @@ func parseID(value string) (node.ID, error) {
 	return id, nil
 }
 
-func parseFunction(value string) (node.Function, error) {
+func parseGadget(value string) (node.Gadget, error) {
 	if value == "" {
-		return node.Functions[0], nil
+		return node.Gadgets[0], nil
 	}
-	f := node.Function(value)
-	if !slices.Contains(node.Functions, f) {
+	f := node.Gadget(value)
+	if !slices.Contains(node.Gadgets, f) {
 		return "", fmt.Errorf("GADGET=%s: want %s, %s or %s", value, node.RNDIS, node.NCM, node.ECM)
 	}
 	return f, nil

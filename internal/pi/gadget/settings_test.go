@@ -62,7 +62,7 @@ func FuzzParseSettings(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := parseSettings(defaults.Text(text))
-		if err == nil && s.IsNode() && (s.ID < node.MinID || s.ID > node.MaxID || s.Function.ProductID() == 0) {
+		if err == nil && s.IsNode() && (s.ID < node.MinID || s.ID > node.MaxID || s.Gadget.ProductID() == 0) {
 			t.Errorf("parseSettings(%q) = %+v", text, s)
 		}
 		if err != nil && s != (Settings{}) {

@@ -58,7 +58,7 @@ func udevFiles(t *testing.T) map[string]string {
 func controllerRules(t *testing.T) string {
 	s := recipe.System{
 		OS:       rootfs.OS{Release: "bookworm", Arch: rootfs.ARM64, BootDir: "boot/firmware", Network: rootfs.NetworkManager},
-		Settings: recipe.Settings{Function: node.RNDIS},
+		Settings: recipe.Settings{Gadget: node.RNDIS},
 	}
 	for _, e := range recipe.Controller(s, nil) {
 		if w, ok := e.(edit.WriteFile); ok && w.Name == udevRules {

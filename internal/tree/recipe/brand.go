@@ -71,7 +71,7 @@ func (s System) node(id node.ID) []edit.Edit {
 		edit.Block{Name: "etc/exports"},
 		edit.Block{Name: "etc/hosts.allow"},
 		edit.Block{Name: "etc/hosts.deny"},
-		forwarding(node.Node(id)),
+		forwarding(id.Role()),
 		edit.DisableUnit{Unit: "clusterctrl-init.service"},
 		edit.DisableUnit{Unit: "clusterctrl-rpiboot.service"},
 		edit.MaskUnit{Unit: nfsUnit},
@@ -80,7 +80,7 @@ func (s System) node(id node.ID) []edit.Edit {
 		edit.EnableUnit{Unit: "clusterctrl-composite.service"},
 	}
 	edits = append(edits, s.noBridges()...)
-	return append(edits, s.gadgetLink(node.Node(id), id.Addr())...)
+	return append(edits, s.gadgetLink(id.Role(), id.Addr())...)
 }
 
 // consoleUnit is the login prompt on the serial half of the gadget.

@@ -31,7 +31,7 @@ func TestCloudName(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for _, role := range []node.Role{node.Node(9), node.Node(7), node.Node(7)} {
+			for _, role := range []node.Role{node.ID(9).Role(), node.ID(7).Role(), node.ID(7).Role()} {
 				if err := edit.Apply(tree, Brand(s, role)); err != nil {
 					t.Fatal(err)
 				}

@@ -38,8 +38,8 @@ func TestStartBranding(t *testing.T) {
 		{"stock", start(node.CBridge, rootfs.ARM64), "a rootwait init=/usr/lib/raspberrypi-sys-mods/firstboot\n", "a rootwait clusterctrl.vendor " + ours + " cbridge\n"},
 		{"older", start(node.CBridge, rootfs.ARMHF), "a quiet init=/usr/lib/raspi-config/init_resize.sh\n", "a quiet clusterctrl.vendor " + ours + " cbridge\n"},
 		{"trixie", start(node.CBridge, rootfs.ARM64), "a resize b\n", "a resize b " + ours + " cbridge\n"},
-		{"padded", start(node.Node(7), rootfs.ARM64), "a\n", "a " + ours + " p7     \n"},
-		{"again", start(node.Node(7), rootfs.ARM64), "a " + ours + " cbridge\n", "a " + ours + " p7     \n"},
+		{"padded", start(node.ID(7).Role(), rootfs.ARM64), "a\n", "a " + ours + " p7     \n"},
+		{"again", start(node.ID(7).Role(), rootfs.ARM64), "a " + ours + " cbridge\n", "a " + ours + " p7     \n"},
 		{"in /sbin", start(node.CNAT, rootfs.ARM64), "init=/sbin/reconfig-clusterctrl c a\n", "a " + ours + " cnat   \n"},
 		{"Imager's", start(node.CNAT, rootfs.ARM64), "a systemd.run=/boot/firstrun.sh systemd.unit=x.target\n", "a " + ours + " cnat systemd.run=/boot/firstrun.sh systemd.unit=x.target   \n"},
 		{"longest", start(node.CBridge, rootfs.ARM64), strings.Repeat("x", 467) + "\n", strings.Repeat("x", 467) + " " + ours + " cbridge\n"},
@@ -65,7 +65,7 @@ func TestStartBranding(t *testing.T) {
 // TestMarkIsNoTrigger: the vendor's scripts in the initramfs search the whole line
 // for these, and would grow the root before the branding.
 func TestMarkIsNoTrigger(t *testing.T) {
-	line, err := after(t, StartBranding{"boot/firmware", node.Node(7), rootfs.ARM64}, stockLine)
+	line, err := after(t, StartBranding{"boot/firmware", node.ID(7).Role(), rootfs.ARM64}, stockLine)
 	if err != nil || strings.Contains(line, "firstboot") || strings.Contains(line, " resize") {
 		t.Errorf("got %q, %v", line, err)
 	}

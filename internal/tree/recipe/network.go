@@ -33,7 +33,7 @@ func hosts(role node.Role) string {
 	}
 	fmt.Fprintf(&b, "%v\t%s\n", node.ControllerAddr, names)
 	for id := node.MinID; id <= node.MaxID; id++ {
-		if role != node.Node(id) {
+		if role != id.Role() {
 			fmt.Fprintf(&b, "%v\t%v\n", id.Addr(), id)
 		}
 	}

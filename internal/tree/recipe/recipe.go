@@ -31,7 +31,7 @@ type Settings struct {
 	SSH             bool
 	AuthorizedKeys  []string // lines of an authorized_keys file, for User
 	SerialAutologin bool     // log User in on the USB serial console, unasked
-	Function        node.Function
+	Gadget          node.Gadget
 	WifiCountry     string // ISO 3166 code, empty for none
 }
 
@@ -75,7 +75,7 @@ func (s System) file(name string) string {
 	if err != nil {
 		panic(err) // the program was built with it
 	}
-	values := map[string]string{"Function": string(s.Function), "NetworkManager": ""}
+	values := map[string]string{"Gadget": string(s.Gadget), "NetworkManager": ""}
 	if s.Network == rootfs.NetworkManager {
 		values["NetworkManager"] = "yes"
 	}

@@ -26,10 +26,10 @@ var unitFiles = map[string]string{
 const stockLine = "console=serial0,115200 root=PARTUUID=1-02 rootwait init=/usr/lib/raspberrypi-sys-mods/firstboot\n"
 
 // stock returns the files of a vendor's image, as far as edits look at them.
-func stock(n rootfs.Network) (System, map[string]string) {
+func stock(n rootfs.NetworkProgram) (System, map[string]string) {
 	s := System{
 		OS:       rootfs.OS{Release: "bookworm", Arch: rootfs.ARM64, Flavour: rootfs.Lite, BootDir: "boot/firmware", Network: n},
-		Settings: Settings{Function: node.RNDIS},
+		Settings: Settings{Gadget: node.RNDIS},
 	}
 	files := map[string]string{
 		"boot/firmware/cmdline.txt":                 stockLine,
@@ -63,12 +63,12 @@ func stock(n rootfs.Network) (System, map[string]string) {
 	return s, files
 }
 
-var networks = []rootfs.Network{rootfs.NetworkManager, rootfs.IfUpDown, rootfs.DHCPCD}
+var networks = []rootfs.NetworkProgram{rootfs.NetworkManager, rootfs.IfUpDown, rootfs.DHCPCD}
 
 var programs = map[string][]byte{node.Program: []byte("program"), node.ReconfigPath: []byte("first boot")}
 
 // controllerImage returns the tree of a controller's image as built.
-func controllerImage(t *testing.T, n rootfs.Network) (System, rootfs.Tree) {
+func controllerImage(t *testing.T, n rootfs.NetworkProgram) (System, rootfs.Tree) {
 	t.Helper()
 	s, tree := stockTree(t, n)
 	if err := edit.Apply(tree, Controller(s, programs)); err != nil {
@@ -79,7 +79,7 @@ func controllerImage(t *testing.T, n rootfs.Network) (System, rootfs.Tree) {
 
 // stockTree returns the tree of a vendor's image. It is in memory where there
 // is a directory for that: each write waits for the disk.
-func stockTree(t *testing.T, n rootfs.Network) (System, rootfs.Tree) {
+func stockTree(t *testing.T, n rootfs.NetworkProgram) (System, rootfs.Tree) {
 	t.Helper()
 	parent := "/dev/shm"
 	if _, err := os.Stat(parent); err != nil {
@@ -140,7 +140,7 @@ func contents(t interface{ Fatal(...any) }, tree rootfs.Tree) string {
 
 var someRole = rapid.Custom(func(t *rapid.T) node.Role {
 	if rapid.Bool().Draw(t, "node") {
-		return node.Node(node.ID(rapid.Uint8Range(1, 252).Draw(t, "id")))
+		return node.ID(rapid.Uint8Range(1, 252).Draw(t, "id")).Role()
 	}
 	return rapid.SampledFrom([]node.Role{node.CBridge, node.CNAT}).Draw(t, "controller")
 })
@@ -163,9 +163,9 @@ func TestBrandLeavesNoTrace(t *testing.T) {
 
 // onceLeft holds changes of role that once left something behind.
 var onceLeft = map[string][]node.Role{
-	"node to bridge": {node.Node(1), node.CBridge},
-	"node to NAT":    {node.Node(1), node.CNAT},
-	"all around":     {node.CBridge, node.CNAT, node.Node(236), node.CBridge},
+	"node to bridge": {node.ID(1).Role(), node.CBridge},
+	"node to NAT":    {node.ID(1).Role(), node.CNAT},
+	"all around":     {node.CBridge, node.CNAT, node.ID(236).Role(), node.CBridge},
 }
 
 func testTrace(t interface{ Fatal(...any) }, s System, base rootfs.Tree, roles []node.Role) {
@@ -221,14 +221,14 @@ func TestBranded(t *testing.T) {
 		System
 		tree rootfs.Tree
 	}
-	images := map[rootfs.Network]image{}
+	images := map[rootfs.NetworkProgram]image{}
 	for _, n := range networks {
 		s, tree := controllerImage(t, n)
 		images[n] = image{s, tree}
 	}
 	for _, tt := range []struct {
 		role    string
-		network rootfs.Network
+		network rootfs.NetworkProgram
 		file    string
 		want    string // in the file; "-" for no such file; "!x" for no x
 	}{
@@ -333,7 +333,7 @@ func TestBrandKeepsSettings(t *testing.T) {
 	s, tree := controllerImage(t, rootfs.NetworkManager)
 	const mine = "# mine\nFANID=3\nTYPE=c # now\nCLUSTERID=4\nID=\nPROTOTYPE=5\nGADGET=ncm\nexport ID=4\n  ID=5\n"
 	edits := []edit.Edit{edit.WriteFile{Name: "etc/default/clusterctrl", Data: mine}}
-	if err := edit.Apply(tree, append(edits, Brand(s, node.Node(9))...)); err != nil {
+	if err := edit.Apply(tree, append(edits, Brand(s, node.ID(9).Role())...)); err != nil {
 		t.Fatal(err)
 	}
 	got, _ := fs.ReadFile(tree, "etc/default/clusterctrl")

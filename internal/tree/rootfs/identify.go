@@ -15,12 +15,12 @@ import (
 
 // An OS is what kind of Raspberry Pi OS a tree holds.
 type OS struct {
-	Release   string  `json:"release"` // codename, such as "bookworm"
-	Arch      Arch    `json:"arch"`
-	Flavour   Flavour `json:"flavour"`
-	BootDir   string  `json:"boot"`    // where the boot partition is mounted, such as "boot/firmware"
-	Network   Network `json:"network"` // what configures the network
-	CloudInit bool    `json:"cloud_init"`
+	Release   string         `json:"release"` // codename, such as "bookworm"
+	Arch      Arch           `json:"arch"`
+	Flavour   Flavour        `json:"flavour"`
+	BootDir   string         `json:"boot"` // where the boot partition is mounted, such as "boot/firmware"
+	Network   NetworkProgram `json:"network"`
+	CloudInit bool           `json:"cloud_init"`
 
 	// Built is the day on which the vendor made the image, zero if it does not
 	// say.
@@ -55,15 +55,15 @@ const (
 	Full     Flavour = "full"
 )
 
-// A Network is a program that configures network interfaces.
-type Network string
+// A NetworkProgram configures the network interfaces of a system.
+type NetworkProgram string
 
 // The network programs of Raspberry Pi OS: dhcpcd up to Bullseye,
 // NetworkManager since, ifupdown with dhclient where it was added.
 const (
-	DHCPCD         Network = "dhcpcd"
-	IfUpDown       Network = "ifupdown"
-	NetworkManager Network = "networkmanager"
+	DHCPCD         NetworkProgram = "dhcpcd"
+	IfUpDown       NetworkProgram = "ifupdown"
+	NetworkManager NetworkProgram = "networkmanager"
 )
 
 // releases are the codenames we know, with the version of Debian.
@@ -162,39 +162,40 @@ func readHead(tree fs.FS, name string, n int64) ([]byte, error) {
 // network returns the program that will configure the network at boot: an
 // enabled one, and NetworkManager before dhcpcd before ifupdown, as each of
 // these took over from the next.
-func network(tree fs.ReadLinkFS) (Network, error) {
-	for _, n := range []Network{NetworkManager, DHCPCD, IfUpDown} {
-		if HasNetwork(tree, n) && networks[n].enabled(tree) {
-			return n, nil
+func network(tree fs.ReadLinkFS) (NetworkProgram, error) {
+	for _, p := range []NetworkProgram{NetworkManager, DHCPCD, IfUpDown} {
+		if p.Installed(tree) && p.enabled(tree) {
+			return p, nil
 		}
 	}
 	return "", errors.New("no network program that we know is enabled: want NetworkManager, dhcpcd, or ifupdown with dhclient")
 }
 
-// A networkProgram is how to tell that a program is there: it has its files,
-// and the unit that starts it is enabled.
-type networkProgram struct {
+// networkPrograms says by what a network program is recognized: the files that it
+// is installed with, and the unit that starts it, if it has one.
+var networkPrograms = map[NetworkProgram]struct {
 	files []string
-	unit  string // empty where the files tell
-}
-
-var networks = map[Network]networkProgram{
+	unit  string
+}{
 	NetworkManager: {[]string{"usr/sbin/NetworkManager"}, "NetworkManager.service"},
 	DHCPCD:         {[]string{"etc/dhcpcd.conf"}, "dhcpcd.service"},
 	IfUpDown:       {[]string{"etc/dhcp/dhclient.conf", "etc/network/interfaces"}, ""},
 }
 
-func (p networkProgram) enabled(tree fs.ReadLinkFS) bool {
-	if p.unit == "" {
+// enabled reports whether the system starts the program. One that has no unit is
+// started by others.
+func (p NetworkProgram) enabled(tree fs.ReadLinkFS) bool {
+	unit := networkPrograms[p].unit
+	if unit == "" {
 		return true
 	}
-	_, err := tree.Lstat(path.Join("etc/systemd/system/multi-user.target.wants", p.unit))
+	_, err := tree.Lstat(path.Join("etc/systemd/system/multi-user.target.wants", unit))
 	return err == nil
 }
 
-// HasNetwork reports whether a network program is installed.
-func HasNetwork(tree fs.FS, n Network) bool {
-	program, known := networks[n]
+// Installed reports whether tree has the program.
+func (p NetworkProgram) Installed(tree fs.FS) bool {
+	program, known := networkPrograms[p]
 	for _, file := range program.files {
 		if !exists(tree, file) {
 			return false
