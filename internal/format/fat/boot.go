@@ -53,7 +53,7 @@ const (
 	// tailSignature says that VolumeID, Label and Type are there.
 	tailSignature = 0x29
 
-	flagOneFAT    = 0x80 // on FAT32: the FATs are not mirrored, only one is in use
+	flagOneFAT    = 0x80 // on FAT32: only one of the FATs is in use
 	flagFATNumber = 0x0f // which one
 
 	minSector, maxSector = 512, 4096
@@ -75,8 +75,6 @@ type geometry struct {
 	fatStart    int64
 	fatSize     int64
 	fats        int
-	activeFAT   int
-	mirrored    bool
 	rootStart   int64  // of FAT16's fixed root directory
 	rootSize    int    // 0 on FAT32
 	rootCluster uint32 // 0 on FAT16
@@ -144,8 +142,8 @@ func (b boot) check() error {
 		return fmt.Errorf("%w: %d root entries, want whole sectors", ErrCorrupt, b.RootEntries)
 	case b.fat32() && b.Version != 0:
 		return fmt.Errorf("FAT32 version %#x, want 0: %w", b.Version, errors.ErrUnsupported)
-	case b.activeFAT() >= int(b.FATs):
-		return fmt.Errorf("%w: FAT %d of %d is in use", ErrCorrupt, b.activeFAT()+1, b.FATs)
+	case b.activeFAT() > 0: // Linux reads the first, whatever the flags say
+		return fmt.Errorf("FAT %d of %d alone is in use, want all or the first: %w", b.activeFAT()+1, b.FATs, errors.ErrUnsupported)
 	}
 	return nil
 }
@@ -187,8 +185,6 @@ func (b boot) geometry(size int64) (geometry, error) {
 		fatStart:    int64(b.Reserved) * ss,
 		fatSize:     b.fatSectors() * ss,
 		fats:        int(b.FATs),
-		activeFAT:   b.activeFAT(),
-		mirrored:    b.Flags&flagOneFAT == 0,
 		rootSize:    int(b.RootEntries) * direntSize,
 		rootCluster: b.RootCluster,
 	}

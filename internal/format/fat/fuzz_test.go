@@ -103,7 +103,8 @@ var damages = map[string]damage{
 	"FAT over the end":         {32, at(36, "\x00\x00\x00\x80"), "no room for clusters"},
 	"FAT12":                    {16, at(19, "\x00\x10"), "FAT12 (4057 clusters), want FAT16 or FAT32"},
 	"version":                  {32, at(42, "\x01"), "FAT32 version 0x1, want 0"},
-	"third FAT in use":         {32, at(40, "\x82"), "FAT 3 of 2 is in use"},
+	"first FAT in use":         {32, at(40, "\x80"), ""},
+	"second FAT in use":        {32, at(40, "\x81"), "FAT 2 of 2 alone is in use, want all or the first"}, // Linux goes by the first
 	"root at 0":                {32, at(44, "\x00"), "the root directory starts at cluster 0"},
 	"root over the end":        {32, at(44, "\x9e"), "the root directory starts at cluster 158"},
 	"root free":                {32, at(44, "\x20"), "cluster chain 32 leads to cluster 32, which is not in use"},

@@ -61,7 +61,7 @@ func (t *table) load(c uint32) error {
 func (t *table) loadBlock(i int) error {
 	start := i * tableBlock
 	block := t.raw[start:min(start+tableBlock, len(t.raw))]
-	if n, err := t.dev.ReadAt(block, t.fatStart+int64(t.activeFAT)*t.fatSize+int64(start)); n < len(block) {
+	if n, err := t.dev.ReadAt(block, t.fatStart+int64(start)); n < len(block) {
 		return fmt.Errorf("FAT: %w", err)
 	}
 	t.loaded[i] = true
@@ -265,12 +265,9 @@ func (t *table) resize(chain []uint32, n int) []uint32 {
 	return t.extend(chain, n-len(chain))
 }
 
-// write brings the changed sectors to every FAT that is in use.
+// write brings the changed sectors to every FAT.
 func (t *table) write(dev io.WriterAt) error {
 	for i := range t.fats {
-		if !t.mirrored && i != t.activeFAT {
-			continue
-		}
 		for _, s := range slices.Sorted(maps.Keys(t.changed)) {
 			offset := s * t.sectorSize
 			at := t.fatStart + int64(i)*t.fatSize + int64(offset)
