@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -35,6 +34,13 @@ var formats = []format{
 	{"zip", ".zip", "PK\x03\x04", nil},
 }
 
+// isSkippable tells a frame of zstd that holds notes by its first bytes (RFC 8878,
+// section 3.1.2). pzstd writes one before each frame of data.
+func isSkippable(head []byte) bool {
+	const rest = "\x2a\x4d\x18"
+	return len(head) > len(rest) && head[0]&0xf0 == 0x50 && string(head[1:][:len(rest)]) == rest
+}
+
 var raw = format{name: "raw", ext: ".img", open: func(r io.Reader) (io.ReadCloser, error) {
 	return io.NopCloser(r), nil
 }}
@@ -53,7 +59,9 @@ var unsupported = []format{
 // detect tells the format by the first bytes of a file. The name counts only
 // where the bytes tell nothing: a web page saved as .img.xz is no raw image.
 func detect(name string, head []byte) (format, error) {
-	has := func(f format) bool { return bytes.HasPrefix(head, []byte(f.magic)) }
+	has := func(f format) bool {
+		return bytes.HasPrefix(head, []byte(f.magic)) || f.name == "zstd" && isSkippable(head)
+	}
 	for _, f := range formats {
 		if has(f) {
 			return f, nil
@@ -71,8 +79,6 @@ func detect(name string, head []byte) (format, error) {
 	}
 	return raw, nil
 }
-
-func openGzip(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }
 
 func openZstd(r io.Reader) (io.ReadCloser, error) {
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))

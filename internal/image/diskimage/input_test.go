@@ -68,6 +68,7 @@ var packings = []struct {
 	{"gzip of two members", ".gz", []string{"sh", "-c", "head -c 1000000 x.img | gzip -c >x.img.gz; tail -c +1000001 x.img | gzip -c >>x.img.gz"}},
 	{"zstd", ".zst", []string{"zstd", "-q", "-k", "x.img"}},
 	{"zstd of two frames", ".zst", []string{"sh", "-c", "head -c 1000000 x.img | zstd -q >x.img.zst; tail -c +1000001 x.img | zstd -q >>x.img.zst"}},
+	{"zstd of pzstd", ".zst", []string{"pzstd", "-q", "-k", "x.img"}},
 	{"zstd --long", ".zst", []string{"zstd", "-q", "-k", "-9", "--long=27", "x.img"}},
 	{"zip", ".zip", []string{"zip", "-q", "x.img.zip", "x.img"}},
 	{"zip, stored", ".zip", []string{"zip", "-q", "-0", "x.img.zip", "x.img"}},
@@ -148,12 +149,46 @@ func TestDecode(t *testing.T) {
 }
 
 // announced returns the size that an image of n bytes has by its packing. zstd
-// knows none of what it packed from a pipe.
+// knows none of what it packed from a pipe, and pzstd says none.
 func announced(packing string, n int) int64 {
-	if strings.HasPrefix(packing, "gzip") || packing == "zstd of two frames" {
+	if strings.HasPrefix(packing, "gzip") || strings.HasPrefix(packing, "zstd of ") {
 		return 0
 	}
 	return int64(n)
+}
+
+// TestGzipPadding takes zeros behind the last member, as gzip does, and nothing else.
+func TestGzipPadding(t *testing.T) {
+	want := sample(1 << 20)
+	packed := contents(t, pack(t, want, ".gz", "gzip", "-k", "x.img"))
+	for _, tt := range []struct {
+		name, tail string
+		ok         bool
+	}{
+		{"one zero", "\x00", true},
+		{"many zeros", strings.Repeat("\x00", 100_000), true},
+		{"garbage", "\x01", false},
+		{"garbage behind zeros", strings.Repeat("\x00", 100_000) + "\x01", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			name := filepath.Join(t.TempDir(), "x.img.gz")
+			if err := os.WriteFile(name, append(packed[:len(packed):len(packed)], tt.tail...), 0o666); err != nil {
+				t.Fatal(err)
+			}
+			if err := exec.Command("gzip", "-t", name).Run(); (err == nil) != tt.ok {
+				t.Fatalf("gzip -t: %v", err)
+			}
+			in, err := Open(name, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer in.Close()
+			got, err := decode(t, in, Sparse)
+			if tt.ok && (err != nil || !bytes.Equal(got, want)) || !tt.ok && !errors.Is(err, ErrDamaged) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+		})
+	}
 }
 
 func testPipe(t *testing.T, packed []byte, sum Sum, want []byte) {
