@@ -175,7 +175,7 @@ func toCome(tree rootfs.Tree) string {
 	if err != nil {
 		return ""
 	}
-	text, err := fs.ReadFile(tree, path.Join(found.BootDir, firstboot.CommandLine))
+	text, err := rootfs.ReadText(tree, path.Join(found.BootDir, firstboot.CommandLine))
 	if err != nil {
 		return ""
 	}

@@ -90,7 +90,7 @@ func report(disk *os.File, size int64) (Report, error) {
 	if role, pending := recipe.PendingRole(words); pending {
 		r.Role = role.String()
 	}
-	host, err := image.Root.ReadFile("etc/hostname")
+	host, err := rootfs.ReadText(image.Root, "etc/hostname")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Report{}, err
 	}

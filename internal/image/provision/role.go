@@ -38,7 +38,7 @@ func readCommandLine(image *rootfs.Image) (commandLine, error) {
 
 // commandLineText returns the text of cmdline.txt.
 func commandLineText(image *rootfs.Image) (string, error) {
-	text, err := fs.ReadFile(image, image.CommandLine())
+	text, err := rootfs.ReadText(image, image.CommandLine())
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("no %s: want a Raspberry Pi OS image", image.CommandLine())
 	}

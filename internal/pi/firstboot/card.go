@@ -119,7 +119,7 @@ const (
 // count notes that an attempt begins. That is on the card with the next flush: of a
 // file that was cut short, no attempt is read.
 func (c *card) count() error {
-	text, err := fs.ReadFile(c, attemptsFile)
+	text, err := rootfs.ReadText(c, attemptsFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -202,7 +202,7 @@ func (c *card) finished(text string) (string, error) {
 	if err := (recipe.FinishBranding{BootDir: c.bootDir}).Apply(overlay); err != nil {
 		return "", err
 	}
-	line, err := fs.ReadFile(overlay, c.commandLine())
+	line, err := rootfs.ReadText(overlay, c.commandLine())
 	return string(line), err
 }
 

@@ -70,7 +70,7 @@ func (k keepCommandLine) String() string { return "keep the command line as " + 
 
 func (k keepCommandLine) Apply(tree rootfs.Tree) error {
 	name := path.Join(k.bootDir, CommandLine)
-	text, err := fs.ReadFile(tree, name)
+	text, err := rootfs.ReadText(tree, name)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (k keepCommandLine) Apply(tree rootfs.Tree) error {
 // bootEntry is [rootfs.BootEntry] of a tree.
 func bootEntry(tree fs.FS) (dir, source string, err error) {
 	const table = "etc/fstab"
-	text, err := fs.ReadFile(tree, table)
+	text, err := rootfs.ReadText(tree, table)
 	if err != nil {
 		return "", "", err
 	}

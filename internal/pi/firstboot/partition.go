@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"clusterctrl/internal/format/fat"
+	"clusterctrl/internal/tree/rootfs"
 )
 
 // A partition is the boot partition, not mounted. Each change is on the device
@@ -49,7 +50,7 @@ func (p *partition) readFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fsys.ReadFile(name)
+	return rootfs.ReadText(fsys, name)
 }
 
 // change makes an edit of the file system on the device, in the order that
@@ -201,7 +202,7 @@ func (p *partition) overwriteLine(name, line string) error {
 	if err != nil {
 		return err
 	}
-	old, err := fsys.ReadFile(name)
+	old, err := rootfs.ReadText(fsys, name)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package firstboot
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -84,12 +85,11 @@ func layOut(dir string, args []string) error {
 	cmd := exec.Command(os.Args[0], append([]string{root}, args...)...)
 	cmd.Env = append(os.Environ(), "FIRSTBOOT_TEST=init")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
-	if os.Getenv("FIRSTBOOT_SIGNALS") != "" {
-		go signalWhileReading(filepath.Join(root, "etc/fstab"), cmd)
-	}
-	output, _ := cmd.CombinedOutput()
+	output := &console{signals: os.Getenv("FIRSTBOOT_SIGNALS") != "", cmd: cmd}
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.Run()
 	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
-	o := outcome{Output: fmt.Sprintf("%s%v", output, cmd.ProcessState), Root: map[string]string{}}
+	o := outcome{Output: fmt.Sprintf("%s%v", output.said.String(), cmd.ProcessState), Root: map[string]string{}}
 	if status.Signaled() {
 		o.Signal = status.Signal()
 	}
@@ -121,24 +121,21 @@ func coverByOverlay(dir string) error {
 	return unix.Mount("overlay", dir, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%[2]s/files,workdir=%[2]s/work,userxattr", dir, above))
 }
 
-// signalWhileReading makes a file a pipe, and sends all signals that can be sent
-// to a process once it reads that.
-func signalWhileReading(name string, cmd *exec.Cmd) {
-	text, err := os.ReadFile(name)
-	must(err)
-	must(os.Remove(name))
-	must(unix.Mkfifo(name, 0o644))
-	for {
-		pipe, err := os.OpenFile(name, os.O_WRONLY, 0)
-		must(err)
+// A console keeps what PID 1 says. If signals is set, PID 1 gets for each line all
+// signals that can be sent to a process.
+type console struct {
+	said    bytes.Buffer
+	signals bool
+	cmd     *exec.Cmd
+}
+
+func (c *console) Write(p []byte) (int, error) {
+	if c.signals {
 		for _, s := range []syscall.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGCHLD, unix.SIGPIPE, unix.SIGUSR1, unix.SIGPWR} {
-			if unix.Kill(cmd.Process.Pid, s) != nil {
-				return // it has ended
-			}
+			c.cmd.Process.Signal(s) // it may have ended
 		}
-		pipe.Write(text)
-		must(pipe.Close())
 	}
+	return c.said.Write(p)
 }
 
 func describe(path string) (string, error) {

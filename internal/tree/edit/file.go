@@ -108,7 +108,7 @@ func (r RemoveMatching) Apply(tree rootfs.Tree) error {
 
 // readText returns the content of a file; a missing one is empty.
 func readText(tree rootfs.Tree, name string) (string, error) {
-	text, err := fs.ReadFile(tree, name)
+	text, err := rootfs.ReadText(tree, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

@@ -207,7 +207,7 @@ func readUnit(tree rootfs.Tree, name string) (string, []*unit.UnitOption, error)
 		if target, err := tree.ReadLink(file); err == nil && target == "/dev/null" {
 			return "", nil, fmt.Errorf("%s: %w", file, errMasked)
 		}
-		text, err := fs.ReadFile(tree, file)
+		text, err := rootfs.ReadText(tree, file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

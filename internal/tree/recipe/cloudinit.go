@@ -23,7 +23,7 @@ func (c cloudUser) String() string { return fmt.Sprintf("add user %s to %s", c.n
 const cloudHeader = "#cloud-config\n"
 
 func (c cloudUser) Apply(tree rootfs.Tree) error {
-	old, err := fs.ReadFile(tree, c.file)
+	old, err := rootfs.ReadText(tree, c.file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -100,7 +100,7 @@ var cloudNameLine = sync.OnceValue(func() *regexp.Regexp {
 })
 
 func (c cloudName) Apply(tree rootfs.Tree) error {
-	old, err := fs.ReadFile(tree, c.file)
+	old, err := rootfs.ReadText(tree, c.file)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !strings.HasPrefix(string(old), "#cloud-config") {
 		return nil
 	}

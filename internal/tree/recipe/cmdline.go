@@ -191,7 +191,7 @@ func (f FinishBranding) vendorInit(tree rootfs.Tree) string {
 }
 
 func readCommandLine(tree rootfs.Tree, name string) (edit.CommandLine, string, error) {
-	text, err := fs.ReadFile(tree, name)
+	text, err := rootfs.ReadText(tree, name)
 	if err != nil {
 		return nil, "", err
 	}

@@ -83,7 +83,7 @@ type shadowPassword struct{ user, hash string }
 func (p shadowPassword) String() string { return "set the password of " + p.user }
 
 func (p shadowPassword) Apply(tree rootfs.Tree) error {
-	text, err := fs.ReadFile(tree, "etc/shadow")
+	text, err := rootfs.ReadText(tree, "etc/shadow")
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (createSettings) Apply(tree rootfs.Tree) error {
 	if _, err := tree.Stat(name); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	template, err := fs.ReadFile(tree, settingsTemplate)
+	template, err := rootfs.ReadText(tree, settingsTemplate)
 	if err != nil {
 		return err
 	}

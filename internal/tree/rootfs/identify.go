@@ -102,7 +102,7 @@ func exists(tree fs.FS, name string) bool {
 
 // release reads os-release(5). /etc/os-release is a link to the file in /usr.
 func release(tree fs.FS) (string, error) {
-	text, err := fs.ReadFile(tree, "etc/os-release")
+	text, err := ReadText(tree, "etc/os-release")
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", errors.New("no etc/os-release in the root partition: want a Raspberry Pi OS image")
 	}
@@ -208,7 +208,7 @@ func (p NetworkProgram) Installed(tree fs.FS) bool {
 // Pi's image builder leaves: stage 2 is lite, 4 standard, 5 full. Without it
 // the installed packages tell the flavour.
 func origin(tree fs.FS) (Flavour, time.Time) {
-	note, _ := fs.ReadFile(tree, "etc/rpi-issue")
+	note, _ := ReadText(tree, "etc/rpi-issue")
 	_, date, _ := strings.Cut(string(note), "reference ")
 	built, _ := time.Parse(time.DateOnly, date[:min(len(date), len(time.DateOnly))])
 	_, stage, _ := strings.Cut(string(note), ", stage")

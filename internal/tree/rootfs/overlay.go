@@ -76,14 +76,21 @@ func (r remembered) ReadDir(name string) ([]fs.DirEntry, error) {
 	return entries, err
 }
 
-func (r remembered) ReadFile(name string) (text []byte, err error) {
+// readFile returns the content of a file whose name leads through no link.
+func (r remembered) readFile(name string, limit int64) ([]byte, error) {
 	text, ok := r.texts[name]
-	if !ok {
-		if text, err = fs.ReadFile(r.Tree, name); err == nil {
-			r.texts[name] = text
-		}
+	if ok && int64(len(text)) <= limit {
+		return bytes.Clone(text), nil
 	}
-	return bytes.Clone(text), err
+	info, err := r.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if text, err = readKnown(r.Tree, name, info, limit); err != nil {
+		return nil, err
+	}
+	r.texts[name] = text
+	return bytes.Clone(text), nil
 }
 
 // Changes returns how the overlay differs from its base, in the order in which
@@ -121,7 +128,7 @@ func (o *Overlay) below(name string) (*File, error) {
 	if !o.inBase(name) {
 		return nil, nil
 	}
-	f, err := readFile(o.base, name)
+	f, err := o.base.file(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -163,18 +170,18 @@ func (c Change) Apply(tree Tree) error {
 	return nil
 }
 
-// readFile returns what tree holds under name, not following a link.
-func readFile(tree Tree, name string) (*File, error) {
-	info, err := tree.Lstat(name)
+// file returns what the tree holds under name, not following a link.
+func (r remembered) file(name string) (*File, error) {
+	info, err := r.Lstat(name)
 	if err != nil {
 		return nil, err
 	}
 	f := &File{Mode: info.Mode()}
 	switch f.Mode.Type() {
 	case 0:
-		f.Data, err = fs.ReadFile(tree, name)
+		f.Data, err = r.readFile(name, maxKept)
 	case fs.ModeSymlink:
-		f.Target, err = tree.ReadLink(name)
+		f.Target, err = r.ReadLink(name)
 	}
 	return f, err
 }
@@ -266,21 +273,19 @@ func (o *Overlay) Open(name string) (fs.File, error) {
 	return o.base.Open(name)
 }
 
-func (o *Overlay) ReadFile(name string) ([]byte, error) {
+func (o *Overlay) readFile(name string, limit int64) ([]byte, error) {
 	name, err := o.resolve("open", name, true)
 	if err != nil {
 		return nil, err
 	}
 	info, err := o.lstat("open", name)
-	switch f := o.files[name]; {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case info.IsDir():
-		return nil, &fs.PathError{Op: "read", Path: name, Err: errIsDir}
-	case f != nil:
-		return bytes.Clone(f.Data), nil
 	}
-	return o.base.ReadFile(name)
+	if o.files[name] == nil {
+		return o.base.readFile(name, limit)
+	}
+	return readKnown(o, name, info, limit)
 }
 
 // readDir merges the entries that the base has with those of the overlay.
@@ -404,7 +409,7 @@ func (o *Overlay) Chmod(name string, perm fs.FileMode) error {
 		o.files[name] = &File{f.Mode.Type() | perm.Perm(), f.Data, f.Target}
 		return nil
 	}
-	f, err := readFile(o.base, name)
+	f, err := o.base.file(name)
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func Resolve(tree Tree, name string) (string, error) { return resolve(tree, "res
 // is mounted at: boot/firmware from Bookworm on, boot before. fstab(5) says so;
 // in the root of a Pi that boots over USB, where it does not, the files there.
 func BootDir(tree fs.FS) (string, error) {
-	text, err := fs.ReadFile(tree, fstab)
+	text, err := ReadText(tree, fstab)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}

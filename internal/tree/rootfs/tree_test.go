@@ -297,7 +297,7 @@ func everything(t *rapid.T, tree Tree) string {
 		if err != nil || name == "." {
 			return err
 		}
-		m[name], err = readFile(tree, name)
+		m[name], err = NewOverlay(tree).base.file(name)
 		return err
 	})
 	if err != nil {
