@@ -49,7 +49,7 @@ func (b bench) makeCard(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := output(ctx, b.program, "build", base, "--nodes", "1", "--no-nat", "--no-sums", "--quiet", "-o", dir); err != nil {
+	if _, err := output(ctx, b.program, "build", base, "--nodes", "1", "--no-nat", "--quiet", "-o", dir); err != nil {
 		return "", err
 	}
 	images, err := filepath.Glob(filepath.Join(dir, "*-p1.img"))

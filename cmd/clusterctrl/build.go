@@ -56,10 +56,10 @@ const buildExample = `  # a controller and four nodes, into the folder out
 
 // buildFlags are the flags of build that are no settings, and those that are.
 type buildFlags struct {
-	dir, config, sum            string
-	force, keep, noSums, dryRun bool
-	branded                     bool
-	json                        bool
+	dir, config, sum          string
+	force, keep, sums, dryRun bool
+	branded                   bool
+	json                      bool
 
 	nodes, revision                  int
 	noNAT, ssh, autologin            bool
@@ -88,7 +88,7 @@ func buildCommand() *cobra.Command {
 	fl.BoolVar(&f.dryRun, "dry-run", false, "print what would change in each image as a diff, make nothing")
 	fl.BoolVar(&f.force, "force", false, "replace images that exist")
 	fl.BoolVar(&f.keep, "keep", false, "keep images that exist, make the others")
-	fl.BoolVar(&f.noSums, "no-sums", false, "write no SHA256SUMS: faster, for many nodes")
+	addSums(cmd, &f.sums, "write the images' checksums to SHA256SUMS, which takes longer for each")
 	fl.BoolVar(&f.branded, "branded", false, "make each image now what its first boot would make it")
 	fl.BoolVar(&f.noNAT, "no-nat", false, "make no image of a routing controller")
 	fl.IntVar(&f.revision, "revision", 1, "revision `N` in the images' names")
@@ -107,6 +107,16 @@ func buildCommand() *cobra.Command {
 	complete(cmd, "gadget", string(node.RNDIS), string(node.NCM), string(node.ECM))
 	complete(cmd, "network", string(rootfs.DHCPCD), string(rootfs.IfUpDown), string(rootfs.NetworkManager))
 	return cmd
+}
+
+// addSums adds the flag that asks for checksums. The one that scripts forgo them
+// with, from when they were made unasked, does nothing.
+func addSums(cmd *cobra.Command, sums *bool, usage string) {
+	cmd.Flags().BoolVar(sums, "sums", false, usage)
+	cmd.Flags().Bool("no-sums", false, "")
+	if err := cmd.Flags().MarkHidden("no-sums"); err != nil {
+		panic(err) // there is no such flag
+	}
 }
 
 // complete has shells offer the words that a flag takes.
@@ -133,7 +143,7 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 	if err := checkInput(cmd, base); err != nil {
 		return err
 	}
-	o := provision.Options{Dir: f.dir, Sums: !f.noSums, Branded: f.branded, Programs: payload.Programs}
+	o := provision.Options{Dir: f.dir, Sums: f.sums, Branded: f.branded, Programs: payload.Programs}
 	var err error
 	if o.Existing, err = existing(f.force, f.keep); err != nil {
 		return err

@@ -33,12 +33,12 @@ const nodesExample = `  # what is plugged in; then what comes and goes, until Ct
   clusterctrl nodes out/*-CBRIDGE.img --nodes 10 -o cards`
 
 type nodesFlags struct {
-	watch                     bool
-	dir                       string
-	n                         int
-	only                      []string
-	force, keep, noSums, json bool
-	branded                   bool
+	watch                   bool
+	dir                     string
+	n                       int
+	only                    []string
+	force, keep, sums, json bool
+	branded                 bool
 }
 
 func nodesCommand() *cobra.Command {
@@ -68,14 +68,14 @@ func nodesCommand() *cobra.Command {
 	fl.StringVarP(&f.dir, "output", "o", "", "images: make them in `DIR` (default: beside IMAGE)")
 	fl.BoolVar(&f.force, "force", false, "images: replace those that exist")
 	fl.BoolVar(&f.keep, "keep", false, "images: keep those that exist, make the others")
-	fl.BoolVar(&f.noSums, "no-sums", false, "images: write no SHA256SUMS: faster, for many nodes")
+	addSums(cmd, &f.sums, "images: write their checksums to SHA256SUMS, which takes longer for each")
 	fl.BoolVar(&f.branded, "branded", false, "images: make each what its first boot would make it")
 	completeDir(cmd, "output")
 	return cmd
 }
 
 // imageFlags are those that say which images to make and how.
-var imageFlags = []string{"nodes", "only", "output", "force", "keep", "no-sums", "branded"}
+var imageFlags = []string{"nodes", "only", "output", "force", "keep", "sums", "no-sums", "branded"}
 
 // list prints what is plugged in, or what comes and goes.
 func (f nodesFlags) list(cmd *cobra.Command) error {
@@ -94,7 +94,7 @@ func runNodes(cmd *cobra.Command, f nodesFlags, image string) error {
 	if err := named(cmd, "output"); err != nil {
 		return err
 	}
-	o := provision.NodeOptions{Controller: image, Dir: f.dir, Sums: !f.noSums, Branded: f.branded}
+	o := provision.NodeOptions{Controller: image, Dir: f.dir, Sums: f.sums, Branded: f.branded}
 	if o.Dir == "" {
 		o.Dir = filepath.Dir(image)
 	}

@@ -48,7 +48,7 @@ func build(t testing.TB, base, ending string, args ...string) string {
 		t.Fatalf("make bin/clusterctrl: %v", err)
 	}
 	dir := t.TempDir()
-	run(t, program, append([]string{"build", base, "-o", dir, "--no-sums", "--quiet"}, args...)...)
+	run(t, program, append([]string{"build", base, "-o", dir, "--quiet"}, args...)...)
 	images, err := filepath.Glob(filepath.Join(dir, "*"+ending))
 	if err != nil || len(images) != 1 {
 		t.Fatalf("images that end in %s: %q, %v; want one", ending, images, err)

@@ -67,7 +67,7 @@ func diffPaths(diff string) []string {
 // testNodes makes images of more roles out of the controller's.
 func (b built) testNodes(t *testing.T) {
 	dir := t.TempDir()
-	output(t, clusterctrl(t, "nodes", b.image("CBRIDGE"), "--only", "cnat,p2", "--no-sums", "-o", dir))
+	output(t, clusterctrl(t, "nodes", b.image("CBRIDGE"), "--only", "cnat,p2", "-o", dir))
 	for _, role := range []string{"CNAT", "p2"} {
 		name := filepath.Join(dir, b.prefix+role+".img")
 		if sectors := differing(t, name, b.image(role)); len(sectors) > 0 {
@@ -81,16 +81,16 @@ func (b built) testNodes(t *testing.T) {
 func (b built) testSameBytes(t *testing.T) {
 	forms := map[string]func(dir string){
 		"again": func(dir string) {
-			output(t, clusterctrl(t, "build", b.base, "--nodes", "0", "--no-nat", "--no-sums", "-o", dir))
+			output(t, clusterctrl(t, "build", b.base, "--nodes", "0", "--no-nat", "-o", dir))
 		},
 	}
 	if b.name == base.Bookworm { // what comes in does not matter to the unpacking
 		forms["xz"] = func(dir string) {
 			xz := publish(t, release{published: b.published + ".xz"}, base.PathXZ(t, b.name))
-			output(t, clusterctrl(t, "build", xz, "--nodes", "0", "--no-nat", "--no-sums", "-o", dir))
+			output(t, clusterctrl(t, "build", xz, "--nodes", "0", "--no-nat", "-o", dir))
 		}
 		forms["standard input"] = func(dir string) {
-			cmd := clusterctrl(t, "build", "-", "--nodes", "0", "--no-nat", "--no-sums", "-o", dir)
+			cmd := clusterctrl(t, "build", "-", "--nodes", "0", "--no-nat", "-o", dir)
 			stdin := open(t, b.base)
 			defer stdin.Close()
 			cmd.Stdin = stdin
@@ -109,7 +109,7 @@ func (b built) testSameBytes(t *testing.T) {
 // testGrow extends image, partition and file system, and nothing else.
 func (b built) testGrow(t *testing.T) {
 	dir := t.TempDir()
-	output(t, clusterctrl(t, "build", b.base, "--nodes", "0", "--no-nat", "--no-sums", "--grow", "200M", "-o", dir))
+	output(t, clusterctrl(t, "build", b.base, "--nodes", "0", "--no-nat", "--grow", "200M", "-o", dir))
 	grown := openDisk(t, filepath.Join(dir, b.prefix+"CBRIDGE.img"))
 	grown.wantClean(t)
 	was := b.controller

@@ -79,7 +79,7 @@ func publish(t *testing.T, r release, path string) string {
 func build(t *testing.T, r release) built {
 	t.Helper()
 	b := built{release: r, base: publish(t, r, base.Path(t, r.name)), dir: t.TempDir()}
-	output(t, clusterctrl(t, "build", b.base, "--nodes", "3", "-o", b.dir))
+	output(t, clusterctrl(t, "build", b.base, "--nodes", "3", "--sums", "-o", b.dir))
 	b.controller = openDisk(t, b.image("CBRIDGE"))
 	b.root, b.boot = b.controller.mount(t), b.controller.bootTree(t)
 	b.rootTree, b.bootTree = readTree(t, b.root), readTree(t, b.boot)

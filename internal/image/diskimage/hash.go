@@ -94,10 +94,10 @@ func newVariant(prefix hash.Hash, p Patch) (variant, error) {
 // write hashes the image's bytes p, which start at off, as the patch has them.
 func (v variant) write(p []byte, off int64) {
 	within := func(pos int64) int64 { return min(max(pos-off, 0), int64(len(p))) }
-	first, last := within(v.patch.Offset), within(v.patch.Offset+int64(len(v.patch.Sector)))
+	first, last := within(v.patch.Offset), within(v.patch.Offset+int64(len(v.patch.Data)))
 	v.Write(p[:first])
 	if first < last {
-		v.Write(v.patch.Sector[off+first-v.patch.Offset : off+last-v.patch.Offset])
+		v.Write(v.patch.Data[off+first-v.patch.Offset : off+last-v.patch.Offset])
 	}
 	v.Write(p[last:])
 }

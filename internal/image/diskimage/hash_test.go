@@ -24,9 +24,10 @@ func TestHashPatched(t *testing.T) {
 		f := sparseFile(t, name, image)
 		defer f.Close()
 		patches := []Patch{{}}
-		for n := int64(len(image) / sectorSize); n > 0 && len(patches) < 6; {
-			off := rapid.Int64Range(0, n-1).Draw(t, "sector") * sectorSize
-			patches = append(patches, Patch{off, bytes.Repeat([]byte{byte(len(patches))}, sectorSize)})
+		for size := int64(len(image)); size > 0 && len(patches) < 6; {
+			off := rapid.Int64Range(0, size-1).Draw(t, "offset")
+			n := rapid.Int64Range(1, min(2*sectorSize, size-off)).Draw(t, "bytes")
+			patches = append(patches, Patch{off, bytes.Repeat([]byte{byte(len(patches))}, int(n))})
 		}
 		var seen counted
 		sums, err := HashPatched(context.Background(), f, patches, &seen)
@@ -35,7 +36,7 @@ func TestHashPatched(t *testing.T) {
 		}
 		for i, p := range patches {
 			want := bytes.Clone(image)
-			copy(want[p.Offset:], p.Sector)
+			copy(want[p.Offset:], p.Data)
 			if sums[i] != Sum(sha256.Sum256(want)) {
 				t.Errorf("patch at %d: wrong sum", p.Offset)
 			}
@@ -77,11 +78,10 @@ func TestPatchCheck(t *testing.T) {
 		{"none", Patch{}, ""},
 		{"first", Patch{0, sector}, ""},
 		{"last", Patch{size - sectorSize, sector}, ""},
-		{"behind the last", Patch{size, sector}, "patch at byte 4096 of an image of 4096"},
-		{"before the first", Patch{-sectorSize, sector}, "patch at byte -512"},
-		{"between", Patch{513, sector}, "want a multiple of 512"},
-		{"short", Patch{0, sector[1:]}, "patch of 511 bytes"},
-		{"no bytes", Patch{512, nil}, "patch of 0 bytes"},
+		{"behind the last", Patch{size, sector}, "patch of 512 bytes at byte 4096 of an image of 4096"},
+		{"over the end", Patch{size - sectorSize + 1, sector}, "patch of 512 bytes at byte 3585 of an image of 4096"},
+		{"before the first", Patch{-sectorSize, sector}, "patch of 512 bytes at byte -512 of an image of 4096"},
+		{"between", Patch{513, sector[1:]}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f, err := os.Create(filepath.Join(t.TempDir(), "x.img"))

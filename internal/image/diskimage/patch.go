@@ -5,13 +5,14 @@ import (
 	"os"
 )
 
-// A Patch replaces one sector of an image. The zero Patch changes nothing.
+// A Patch replaces a few bytes of an image: of one that is not compressed, a
+// sector. The zero Patch changes nothing.
 type Patch struct {
-	Offset int64  // in bytes, at the start of a sector
-	Sector []byte // 512 bytes
+	Offset int64 // in bytes
+	Data   []byte
 }
 
-// Apply writes the sector into an image.
+// Apply writes the bytes into an image.
 func (p Patch) Apply(image *os.File) error {
 	if p.isZero() {
 		return nil
@@ -23,25 +24,18 @@ func (p Patch) Apply(image *os.File) error {
 	if err := p.check(size); err != nil {
 		return fmt.Errorf("%s: %w", finalName(image.Name()), err)
 	}
-	if err := writeSector(image, p.Sector, p.Offset); err != nil {
+	if err := writePatch(image, p.Data, p.Offset); err != nil {
 		return failedWrite(image, err)
 	}
 	return nil
 }
 
-func (p Patch) isZero() bool { return p.Offset == 0 && p.Sector == nil }
+func (p Patch) isZero() bool { return p.Offset == 0 && p.Data == nil }
 
-// check says whether an image of size bytes has the sector.
+// check says whether an image of size bytes has those that the patch replaces.
 func (p Patch) check(size int64) error {
-	switch {
-	case p.isZero():
-		return nil
-	case len(p.Sector) != sectorSize:
-		return fmt.Errorf("patch of %d bytes; want a sector of %d", len(p.Sector), sectorSize)
-	case p.Offset%sectorSize != 0:
-		return fmt.Errorf("patch at byte %d; want a multiple of %d", p.Offset, sectorSize)
-	case p.Offset < 0 || p.Offset > size-sectorSize:
-		return fmt.Errorf("patch at byte %d of an image of %d", p.Offset, size)
+	if p.Offset < 0 || p.Offset > size-int64(len(p.Data)) {
+		return fmt.Errorf("patch of %d bytes at byte %d of an image of %d", len(p.Data), p.Offset, size)
 	}
 	return nil
 }

@@ -7,27 +7,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeSector writes a sector into what may be a clone.
+// writePatch writes a few bytes into what may be a clone.
 //
 // Where a block is shared, XFS sets 128 KiB aside for writing any of it, which
-// makes 32 MB for 252 nodes. A hole takes just the block that is written.
-func writeSector(image *os.File, sector []byte, off int64) error {
+// makes 32 MB for 252 nodes. A hole takes just the blocks that are written.
+func writePatch(image *os.File, data []byte, off int64) error {
 	if !onXFS(image) {
-		_, err := image.WriteAt(sector, off)
+		_, err := image.WriteAt(data, off)
 		return err
 	}
 	const blockSize = 4096
 	start := off / blockSize * blockSize
-	block := make([]byte, blockSize)
-	n, err := image.ReadAt(block, start)
+	end := (off + int64(len(data)) + blockSize - 1) / blockSize * blockSize
+	blocks := make([]byte, end-start)
+	n, err := image.ReadAt(blocks, start)
 	if err != nil && err != io.EOF {
 		return err
 	}
-	copy(block[off-start:], sector)
-	if err := punch(image, segment{start, start + blockSize}); err != nil {
+	copy(blocks[off-start:], data)
+	if err := punch(image, segment{start, end}); err != nil {
 		return err
 	}
-	_, err = image.WriteAt(block[:n], start)
+	_, err = image.WriteAt(blocks[:n], start)
 	return err
 }
 

@@ -4,7 +4,7 @@ package diskimage
 
 import "os"
 
-func writeSector(image *os.File, sector []byte, off int64) error {
-	_, err := image.WriteAt(sector, off)
+func writePatch(image *os.File, data []byte, off int64) error {
+	_, err := image.WriteAt(data, off)
 	return err
 }

@@ -66,7 +66,7 @@ func (l commandLine) patch(role node.Role) (diskimage.Patch, error) {
 	}
 	sector := make([]byte, recipe.SectorSize)
 	copy(sector, text)
-	return diskimage.Patch{Offset: l.offset, Sector: sector}, nil
+	return diskimage.Patch{Offset: l.offset, Data: sector}, nil
 }
 
 // patches returns the sector of each file, by the role that its name tells.
