@@ -6,7 +6,7 @@ set -eu
 
 # The judges of file systems, disk labels and compressed images.
 packages="e2fsprogs dosfstools mtools fdisk attr libcap2-bin xfsprogs btrfs-progs systemd openssl
-	xz-utils gzip zstd zip"
+	xz-utils gzip zstd zip pixz p7zip-full libarchive-tools python3"
 # What test/base needs: a Debian root for arm64, made on another architecture.
 packages="$packages mmdebstrap debian-archive-keyring arch-test binfmt-support qemu-user-static
 	kmod cpio fakeroot"

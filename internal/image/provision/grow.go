@@ -19,7 +19,7 @@ func (b *build) grow(ctx context.Context) error {
 	if !b.Settings.Grows() {
 		return nil
 	}
-	disk := b.set.Files[0].File
+	disk := b.raw()[0].File
 	image, err := rootfs.OpenImage(disk, b.size)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"clusterctrl/internal/image/packed"
 	"clusterctrl/internal/image/settings"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/rootfs"
@@ -104,7 +105,8 @@ func suffix(role node.Role) string {
 
 // roleOf returns the role that an image's name tells: the inverse of suffix.
 func roleOf(file string) (node.Role, error) {
-	words := strings.Split(strings.TrimSuffix(filepath.Base(file), ".img"), "-")
+	image := strings.TrimSuffix(packed.TrimExt(filepath.Base(file)), ".img")
+	words := strings.Split(image, "-")
 	return node.ParseRole(strings.ToLower(words[len(words)-1]))
 }
 

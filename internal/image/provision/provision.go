@@ -22,6 +22,7 @@ import (
 	"clusterctrl/internal/format/ext4"
 	"clusterctrl/internal/format/fat"
 	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/image/packed"
 	"clusterctrl/internal/image/settings"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/edit"
@@ -38,8 +39,9 @@ type Options struct {
 
 	Dir      string
 	Existing diskimage.Existing
-	Sums     bool // write SHA256SUMS
-	Branded  bool // make each image now what its first boot would make it
+	Sums     bool          // write SHA256SUMS
+	Branded  bool          // make each image now what its first boot would make it
+	Format   packed.Format // compress them so, if it is not empty; Branded must be false
 
 	Settings settings.Settings // checked ones
 	Time     time.Time         // stamped on what is changed; zero: when the base was last written
@@ -88,7 +90,7 @@ func Build(ctx context.Context, o Options) (Result, error) {
 	}
 	defer in.Close()
 	guess := guessName(o.imageName(in))
-	set, err := diskimage.Create(o.Dir, o.Existing, guess.names(o.Settings)...)
+	set, err := diskimage.Create(o.Dir, o.Existing, o.names(guess)...)
 	if err != nil {
 		return Result{}, err
 	}
@@ -97,6 +99,12 @@ func Build(ctx context.Context, o Options) (Result, error) {
 		return Result{Kept: set.Kept}, nil
 	}
 	b := build{Options: o, set: set, guess: guess}
+	if o.Format != "" {
+		if b.loose, err = diskimage.Create(o.Dir, diskimage.Replace, "controller.img"); err != nil {
+			return Result{}, err
+		}
+		defer b.loose.Abort()
+	}
 	if err := b.decode(ctx, in); err != nil {
 		return Result{}, err
 	}
@@ -132,8 +140,9 @@ func (o Options) imageName(in *diskimage.Input) string {
 type build struct {
 	Options
 	set    *diskimage.Outputs
-	guess  name // before edit: what the base's name tells; then what is true
-	ready  int  // so many of set.Files hold the image
+	guess  name               // before edit: what the base's name tells; then what is true
+	ready  int                // so many of set.Files hold the image
+	loose  *diskimage.Outputs // where outputs are compressed: the image, in a file that is not
 	size   int64
 	line   commandLine
 	result Result
@@ -144,13 +153,15 @@ func (b *build) decode(ctx context.Context, in *diskimage.Input) error {
 	layout := diskimage.Sparse
 	b.ready = min(len(b.set.Files), fanOut)
 	switch {
+	case b.loose != nil:
+		b.ready = 0
 	case diskimage.SharesBlocks(b.Dir):
 		layout, b.ready = diskimage.FewExtents, 1
 	case b.Settings.Grows():
 		b.ready = 1 // resize2fs works on one file
 	}
 	var files []*os.File
-	for _, f := range b.set.Files[:b.ready] {
+	for _, f := range b.raw() {
 		files = append(files, f.File)
 	}
 	progress := b.Progress.start("unpack", in.Size())
@@ -161,12 +172,20 @@ func (b *build) decode(ctx context.Context, in *diskimage.Input) error {
 	return err
 }
 
+// raw returns the files that hold the image as it is.
+func (b *build) raw() []*diskimage.Output {
+	if b.loose != nil {
+		return b.loose.Files
+	}
+	return b.set.Files[:b.ready]
+}
+
 // edit makes the first files the controller's image.
 func (b *build) edit(ctx context.Context) error {
 	if err := b.grow(ctx); err != nil {
 		return err
 	}
-	image, err := rootfs.OpenImage(together(b.set.Files[:b.ready]), b.size)
+	image, err := rootfs.OpenImage(together(b.raw()), b.size)
 	if err != nil {
 		return err
 	}
@@ -259,7 +278,7 @@ func (o Options) timeOf(image *rootfs.Image) time.Time {
 // to be, where its own name told something else. Outputs too many are closed:
 // it is for when nothing more is written to all.
 func (b *build) rename() error {
-	if err := b.set.SetNames(b.guess.names(b.Settings)...); err != nil {
+	if err := b.set.SetNames(b.names(b.guess)...); err != nil {
 		return err
 	}
 	b.ready = min(b.ready, len(b.set.Files))
@@ -294,6 +313,11 @@ func (b *build) finish(ctx context.Context) error {
 	b.result.Kept = b.set.Kept
 	for _, f := range b.set.Files {
 		b.result.Files = append(b.result.Files, f.Final)
+	}
+	if b.loose != nil {
+		if patches, err = b.pack(ctx, patches); err != nil {
+			return err
+		}
 	}
 	return family{b.set.Files[0].File, b.set, b.ready, patches, b.Branded, b.Progress}.complete(ctx, b.Sums)
 }
