@@ -42,11 +42,11 @@ var rooms = map[string][]string{
 	"pi/gadget":          {"node", "linux/kmod", "linux/uevent", "tree/defaults"},
 	"controller/cluster": {"node", "linux/uevent"},
 	"controller/nat":     {"node"},
-	"lab":                {"format/mbr", "format/fat", "tree/rootfs", "image/diskimage", "linux/initramfs", "linux/kmod", "lab/cable", "lab/inside"},
+	"lab":                {"node", "image/provision", "format/mbr", "format/fat", "tree/rootfs", "image/diskimage", "linux/initramfs", "linux/kmod", "lab/cable", "lab/inside"},
 	"lab/cable":          {"linux/usbip", "linux/uevent"},
 	"lab/inside":         {"format/mbr", "linux/initramfs", "linux/uevent", "linux/usbip", "lab/cable"},
 	"lab/labtest":        {"linux/initramfs"},
-	"lab/labtest/guest":  {"linux/initramfs"},
+	"lab/labtest/guest":  {"linux/initramfs", "linux/uevent"},
 	// Programs of the tests' machines.
 	"lab/labtest/editor":    {"lab/labtest/guest"},
 	"lab/labtest/restarter": {"lab/labtest/guest"},

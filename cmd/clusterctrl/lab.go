@@ -1,21 +1,14 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math"
-	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"text/tabwriter"
 
-	"clusterctrl/internal/image/diskimage"
 	"clusterctrl/internal/image/payload"
-	"clusterctrl/internal/image/provision"
 	"clusterctrl/internal/lab"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/rootfs"
@@ -96,176 +89,38 @@ func labUpCommand() *cobra.Command {
 	return cmd
 }
 
-// labDir is where a user's virtual cluster has its files, the socket among them.
-func labDir() (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(cache, "clusterctrl", "lab"), nil
-}
-
-func labSocket() (string, error) {
-	dir, err := labDir()
-	return filepath.Join(dir, "socket"), err
-}
-
-func labUp(cmd *cobra.Command, f labFlags, images []string) (err error) {
+func labUp(cmd *cobra.Command, f labFlags, images []string) error {
 	if err := named(cmd, "kernel"); err != nil {
 		return err
 	}
-	if err := checkMemory(cmd.ErrOrStderr(), f.memory, len(images)); err != nil {
-		return err
+	warning, err := lab.CheckMemory(f.memory, len(images))
+	if err != nil {
+		return usagef("--memory %d: %w", f.memory, err)
 	}
-	members, err := labMembers(cmd.Context(), images, f.memory)
+	if warning != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s: see --memory\n", warning)
+	}
+	members, err := lab.ReadMembers(cmd.Context(), images, f.memory)
 	if err != nil {
 		return err
 	}
-	socket, err := labListen()
-	if err != nil {
-		return err
-	}
-	defer socket.Close()
-	kernel, err := labKernel(f.kernel, images[0])
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, kernel.Close()) }()
 	programs, err := payload.Programs(rootfs.ARM64)
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(socket.Addr().String()), "run-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	var mu sync.Mutex
-	rig, err := lab.NewRig(cmd.Context(), lab.RigConfig{
-		Members: members, Dir: dir, Kernel: kernel, Init: programs[node.Program],
+	return lab.Up(cmd.Context(), f.kernel, lab.RigConfig{
+		Members: members, Init: programs[node.Program],
 		Say: func(line string) {
 			mu.Lock()
 			defer mu.Unlock()
-			fmt.Fprintln(cmd.OutOrStdout(), strings.ReplaceAll(line, "\n", "; ")) // QEMU's may have several
+			fmt.Fprintln(cmd.OutOrStdout(), strings.ReplaceAll(line, "\n", "; ")) // a message of QEMU may have several lines
 		},
 	})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rig.Close()) }()
-	for _, m := range rig.Members() {
-		m.PowerOn()
-	}
-	return rig.Serve(cmd.Context(), socket)
-}
-
-// checkMemory refuses machines for which there is no room, and warns of those for
-// which others have to make some. Machines take only what they use of theirs.
-func checkMemory(w io.Writer, each, machines int) error {
-	total, available := lab.HostMemory()
-	switch {
-	case each < 128:
-		return usagef("--memory %d: want 128 or more", each)
-	case total > 0 && each > total/machines:
-		return usagef("--memory %d: want %d or less for each of %d: this computer has %d MiB", each, total/machines, machines, total)
-	case available > 0 && each > available/machines:
-		fmt.Fprintf(w, "warning: the cluster may want %d MiB of memory, %d are free here: see --memory\n", each*machines, available)
-	}
-	return nil
-}
-
-// labMembers finds out what the images are to be.
-func labMembers(ctx context.Context, images []string, memory int) ([]lab.MemberConfig, error) {
-	var members []lab.MemberConfig
-	for _, image := range images {
-		role, err := roleOf(ctx, image)
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range members {
-			if m.Name == role.String() {
-				return nil, fmt.Errorf("%s and %s are both %v: want one of each", m.Image, image, role)
-			}
-			if m.Controller && role.IsController() {
-				return nil, fmt.Errorf("%s and %s are both a controller's, %s and %v: want one of them", m.Image, image, m.Name, role)
-			}
-		}
-		members = append(members, lab.MemberConfig{Name: role.String(), Image: image, Controller: role.IsController(), Memory: memory})
-	}
-	return members, nil
-}
-
-// roleOf is what an image is, or what its first boot makes it.
-func roleOf(ctx context.Context, image string) (node.Role, error) {
-	in, err := diskimage.OpenRaw(image) // or what is packed would be unpacked here
-	if err != nil {
-		return node.Role{}, err
-	}
-	in.Close()
-	report, err := provision.Inspect(ctx, image, nil, nil)
-	if err != nil {
-		return node.Role{}, err
-	}
-	name := report.Role
-	if name == "" {
-		name = report.Host
-	}
-	role, err := node.ParseRole(name)
-	if err != nil {
-		return node.Role{}, fmt.Errorf("%s is no member of a cluster, its name is %q: want what \"clusterctrl build\" made", image, name)
-	}
-	return role, nil
-}
-
-// labListen makes the socket that the other commands ask. There is one cluster of
-// a user's at a time.
-func labListen() (net.Listener, error) {
-	socket, err := labSocket()
-	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
-		return nil, err
-	}
-	unlock, err := diskimage.LockDir(filepath.Dir(socket)) // or of two that start at once, one takes the other's for a killed one's
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	if conn, err := net.Dial("unix", socket); err == nil {
-		conn.Close()
-		return nil, errors.New("a virtual cluster is up already: end it with \"clusterctrl lab down\"")
-	}
-	if _, err := os.Lstat(socket); err == nil { // a cluster that was killed left it
-		if err := errors.Join(os.Remove(socket), removeRuns(filepath.Dir(socket))); err != nil {
-			return nil, err
-		}
-	}
-	return lab.Listen(socket)
-}
-
-// removeRuns removes the copies of images that clusters had, none of which is up.
-func removeRuns(dir string) error {
-	runs, err := filepath.Glob(filepath.Join(dir, "run-*"))
-	for _, run := range runs {
-		err = errors.Join(err, os.RemoveAll(run))
-	}
-	return err
-}
-
-func labKernel(dir, image string) (lab.Kernel, error) {
-	if dir != "" {
-		return lab.OpenKernel(dir)
-	}
-	kernel, err := lab.CardKernel(image)
-	if err != nil {
-		err = fmt.Errorf("%w; give the machines another kernel with --kernel, such as Debian's linux-image-arm64", err)
-	}
-	return kernel, err
 }
 
 func labAsk(q lab.Request) (lab.Reply, io.ReadWriteCloser, error) {
-	socket, err := labSocket()
+	socket, err := lab.Socket()
 	if err != nil {
 		return lab.Reply{}, nil, err
 	}

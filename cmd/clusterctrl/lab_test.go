@@ -3,15 +3,10 @@ package main
 import (
 	"bufio"
 	"io"
-	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
-	"strings"
-	"sync"
 	"syscall"
-	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -60,60 +55,4 @@ func labEnd(ts *testscript.TestScript, _ bool, args []string) {
 	if got := strconv.Itoa(run.ProcessState.ExitCode()); got != args[1] {
 		ts.Fatalf("lab up ended with %s, want %s", got, args[1])
 	}
-}
-
-// TestLabListen starts clusters at once where one was killed: there is one then,
-// and the others say why they are not.
-func TestLabListen(t *testing.T) {
-	for range 20 {
-		t.Setenv("XDG_CACHE_HOME", t.TempDir())
-		leaveSocket(t)
-		const clusters = 8
-		sockets, errs := make(chan net.Listener, clusters), make(chan error, clusters)
-		var starting sync.WaitGroup
-		for range clusters {
-			starting.Go(func() {
-				if socket, err := labListen(); err != nil {
-					errs <- err
-				} else {
-					sockets <- socket
-				}
-			})
-		}
-		starting.Wait()
-		close(sockets)
-		close(errs)
-		if len(sockets) != 1 {
-			t.Errorf("%d clusters are up, want 1", len(sockets))
-		}
-		for socket := range sockets {
-			if _, err := os.Stat(socket.Addr().String()); err != nil {
-				t.Errorf("nobody finds a cluster that is up: %v", err)
-			}
-			socket.Close()
-		}
-		for err := range errs {
-			if !strings.Contains(err.Error(), "is up already") {
-				t.Error(err)
-			}
-		}
-	}
-}
-
-// leaveSocket leaves one as a cluster that is killed does.
-func leaveSocket(t *testing.T) {
-	t.Helper()
-	path, err := labSocket()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket.SetUnlinkOnClose(false)
-	socket.Close()
 }

@@ -54,7 +54,7 @@ type Config struct {
 	Transcript io.Writer // gets all that the console shows; may be nil
 
 	// WriteLog is the file that gets a log of all the writes and flushes of the
-	// next boot, for [ReadWriteLog]; empty for none. QEMU's SD cards know no
+	// next boot, in the format of dm-log-writes; empty for none. QEMU's SD cards know no
 	// flushes: only amd64 and arm64 have them logged.
 	WriteLog string
 

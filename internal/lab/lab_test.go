@@ -178,7 +178,7 @@ func checkLog(t *testing.T, log, image, card string) {
 		t.Fatal(err)
 	}
 	writes, flushes := 0, 0
-	for w, err := range lab.ReadWriteLog(f) {
+	for w, err := range labtest.ReadWriteLog(f) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,7 @@ import (
 type recording struct {
 	machine lab.Config // that was used, the card as it was before
 	after   string     // the card then
-	writes  []lab.Write
+	writes  []labtest.Write
 	flushes []int // how many of writes were safe when a flush was over
 }
 
@@ -68,7 +68,7 @@ func (r *recording) read(t *testing.T, log string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for w, err := range lab.ReadWriteLog(f) {
+	for w, err := range labtest.ReadWriteLog(f) {
 		switch {
 		case err != nil:
 			t.Fatal(err)

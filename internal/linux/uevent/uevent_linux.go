@@ -34,8 +34,8 @@ func Listen(source Source) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "uevents"), nil
 }
 
-// Await returns at the next event about a device of one of the subsystems, or if
-// there were so many events that some were lost.
+// Await returns at the next event about a device of one of the subsystems, of any if
+// none is named, or if there were so many events that some were lost.
 func Await(events *os.File, subsystems ...string) error {
 	buf := make([]byte, 16<<10) // the kernel's have at most 2 KiB, and a header; udev's add to that
 	for {
@@ -45,6 +45,9 @@ func Await(events *os.File, subsystems ...string) error {
 		}
 		if err != nil {
 			return err
+		}
+		if len(subsystems) == 0 {
+			return nil
 		}
 		for _, s := range subsystems {
 			if bytes.Contains(buf[:n], []byte("SUBSYSTEM="+s+"\x00")) {

@@ -8,8 +8,8 @@ import (
 )
 
 // Wait returns once try is done or fails. It tries at once, and again whenever a
-// device of one of the subsystems comes, goes or changes, until ctx ends; then it
-// returns the cause.
+// device of one of the subsystems, or of any if none is named, comes, goes or
+// changes, until ctx ends; then it returns the cause.
 func Wait(ctx context.Context, try func() (done bool, err error), subsystems ...string) error {
 	if done, err := try(); done || err != nil {
 		return err

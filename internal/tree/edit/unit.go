@@ -214,7 +214,7 @@ func readUnit(tree rootfs.Tree, name string) (string, []*unit.UnitOption, error)
 		if err != nil {
 			return "", nil, err
 		}
-		options, err := unit.Deserialize(strings.NewReader(string(text)))
+		options, err := unit.DeserializeOptions(strings.NewReader(string(text)))
 		if err != nil {
 			return "", nil, fmt.Errorf("%s: %w", file, err)
 		}

@@ -1,4 +1,4 @@
-package lab
+package labtest
 
 import (
 	"bytes"
@@ -43,7 +43,7 @@ type logEntry struct {
 }
 
 // ReadWriteLog walks through what a machine wrote, in its order, as logged in
-// the file of [Config.WriteLog]. What the power cut kept from being logged
+// the file that the lab was told to write the log to. What the power cut kept from being logged
 // completely was not written. It stops after the first error.
 func ReadWriteLog(log io.Reader) iter.Seq2[Write, error] {
 	return func(yield func(Write, error) bool) {
