@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"syscall"
 )
 
 // Dir is the Tree in a directory. Its WriteFile leaves, after a power cut, the
@@ -79,6 +80,9 @@ func named(err error, name string) error {
 	if of := new(fs.PathError); errors.As(err, &of) {
 		of.Path = name
 	}
+	if of := new(os.LinkError); errors.As(err, &of) {
+		err = &fs.PathError{Op: "symlink", Path: name, Err: of.Err}
+	}
 	return err
 }
 
@@ -136,7 +140,13 @@ func (d *Dir) ReadLink(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return at(d, name, (*os.Root).Readlink)
+	target, err := at(d, name, (*os.Root).Readlink)
+	if err != nil {
+		if info, lookErr := d.look(name); lookErr == nil && info.Mode().Type() != fs.ModeSymlink {
+			err = &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
+		}
+	}
+	return target, err
 }
 
 func (d *Dir) Mkdir(name string, perm fs.FileMode) error {
@@ -227,7 +237,7 @@ func (d *Dir) WriteFile(name string, data []byte, perm fs.FileMode) error {
 	old, err := at(d, name, (*os.Root).Lstat)
 	switch {
 	case err == nil && old.IsDir():
-		return &fs.PathError{Op: "write", Path: name, Err: errIsDir}
+		return &fs.PathError{Op: "write", Path: name, Err: syscall.EISDIR}
 	case err == nil:
 		perm = old.Mode().Perm()
 	case !errors.Is(err, fs.ErrNotExist):

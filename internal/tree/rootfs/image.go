@@ -197,7 +197,10 @@ func (i *Image) ReadLink(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, ok := i.inBoot(name); ok {
+	if rest, ok := i.inBoot(name); ok {
+		if _, err := i.Boot.Lstat(rest); err != nil {
+			return "", err
+		}
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
 	}
 	return i.Root.ReadLink(name)
@@ -243,8 +246,9 @@ func (i *Image) Chmod(name string, perm fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := i.inBoot(name); ok {
-		return nil
+	if rest, ok := i.inBoot(name); ok {
+		_, err := i.Boot.Lstat(rest)
+		return err
 	}
 	return i.Root.Chmod(name, perm)
 }

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -327,7 +328,7 @@ func (o *Overlay) create(op, name string) (string, error) {
 func (o *Overlay) checkParent(op, name string) error {
 	info, err := o.lstat(op, path.Dir(name))
 	if err == nil && !info.IsDir() {
-		return &fs.PathError{Op: op, Path: name, Err: errNotDir}
+		return &fs.PathError{Op: op, Path: name, Err: syscall.ENOTDIR}
 	}
 	return err
 }
@@ -346,6 +347,9 @@ func (o *Overlay) Symlink(target, name string) error {
 	if err != nil {
 		return err
 	}
+	if o.onFAT(name) {
+		return &fs.PathError{Op: "symlink", Path: name, Err: errors.ErrUnsupported}
+	}
 	o.set(name, &File{Mode: fs.ModeSymlink | 0o777, Target: target})
 	return nil
 }
@@ -358,7 +362,7 @@ func (o *Overlay) WriteFile(name string, data []byte, perm fs.FileMode) error {
 	info, err := o.lstat("write", name)
 	switch {
 	case err == nil && info.IsDir():
-		return &fs.PathError{Op: "write", Path: name, Err: errIsDir}
+		return &fs.PathError{Op: "write", Path: name, Err: syscall.EISDIR}
 	case err == nil:
 		perm = info.Mode()
 	case !errors.Is(err, fs.ErrNotExist):
@@ -386,7 +390,7 @@ func (o *Overlay) Remove(name string) error {
 			return err
 		}
 		if len(entries) > 0 {
-			return &fs.PathError{Op: "remove", Path: name, Err: errors.New("directory not empty")}
+			return &fs.PathError{Op: "remove", Path: name, Err: syscall.ENOTEMPTY}
 		}
 	}
 	o.set(name, nil)
@@ -398,11 +402,11 @@ func (o *Overlay) Chmod(name string, perm fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	if boot, err := BootDir(o); err == nil && strings.HasPrefix(name, boot+"/") {
-		return nil // FAT keeps no permissions
-	}
 	if _, err := o.lstat("chmod", name); err != nil {
 		return err
+	}
+	if o.onFAT(name) {
+		return nil
 	}
 	if f := o.files[name]; f != nil {
 		// Its turn stays: what was made in a new directory comes after it.
@@ -415,6 +419,13 @@ func (o *Overlay) Chmod(name string, perm fs.FileMode) error {
 	}
 	o.set(name, &File{f.Mode.Type() | perm.Perm(), f.Data, f.Target})
 	return nil
+}
+
+// onFAT reports whether name, which leads through no link, is in the boot partition,
+// which has no links and keeps no permissions.
+func (o *Overlay) onFAT(name string) bool {
+	boot, err := BootDir(o)
+	return err == nil && (name == boot || strings.HasPrefix(name, boot+"/"))
 }
 
 // fileInfo is the [fs.FileInfo] of a File. The overlay keeps no times.
@@ -447,7 +458,7 @@ func (d *openDir) Stat() (fs.FileInfo, error) { return d.info, nil }
 func (d *openDir) Close() error               { return nil }
 
 func (d *openDir) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.info.Name(), Err: errIsDir}
+	return 0, &fs.PathError{Op: "read", Path: d.info.Name(), Err: syscall.EISDIR}
 }
 
 func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {

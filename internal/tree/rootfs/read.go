@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"syscall"
 )
 
 // How large files may be that are read whole, in bytes. A tree is foreign: a sparse
@@ -35,7 +36,7 @@ func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 func readKnown(fsys fs.FS, name string, info fs.FileInfo, limit int64) ([]byte, error) {
 	switch {
 	case info.IsDir():
-		return nil, &fs.PathError{Op: "read", Path: name, Err: errIsDir}
+		return nil, &fs.PathError{Op: "read", Path: name, Err: syscall.EISDIR}
 	case !info.Mode().IsRegular():
 		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("it is a %v: want a regular file", info.Mode().Type())}
 	case info.Size() > limit:

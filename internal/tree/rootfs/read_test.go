@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -30,7 +31,7 @@ func TestReadText(t *testing.T) {
 			if _, err := ReadText(tree, "etc/none"); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("%s: of a file that is not there: %v", kind, err)
 			}
-			if _, err := ReadText(tree, "etc"); !errors.Is(err, errIsDir) {
+			if _, err := ReadText(tree, "etc"); !errors.Is(err, syscall.EISDIR) {
 				t.Errorf("%s: of a directory: %v", kind, err)
 			}
 		}

@@ -7,17 +7,12 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // maxLinks is how many symbolic links a name may lead through, as in the
 // kernel (path_resolution(7)).
 const maxLinks = 40
-
-var (
-	errLoop   = errors.New("too many symbolic links")
-	errNotDir = errors.New("not a directory")
-	errIsDir  = errors.New("is a directory")
-)
 
 // A linkReader is what resolve needs to know of a tree. Its methods are given
 // names that lead through no symbolic link.
@@ -59,13 +54,13 @@ func resolve(t linkReader, op, name string, follow bool) (string, error) {
 		}
 		if err != nil || info.Mode().Type() != fs.ModeSymlink {
 			if !last && !info.IsDir() {
-				return "", &fs.PathError{Op: op, Path: name, Err: errNotDir}
+				return "", &fs.PathError{Op: op, Path: name, Err: syscall.ENOTDIR}
 			}
 			at = next
 			continue
 		}
 		if links++; links > maxLinks {
-			return "", &fs.PathError{Op: op, Path: name, Err: errLoop}
+			return "", &fs.PathError{Op: op, Path: name, Err: syscall.ELOOP}
 		}
 		target, err := t.ReadLink(next)
 		if err != nil {

@@ -6,13 +6,16 @@
 // OS a tree holds: see [Identify].
 package rootfs
 
-import (
-	"io/fs"
-)
+import "io/fs"
 
 // A Tree is a file tree rooted at the Pi's /. The boot partition appears where
 // the Pi mounts it. Names are as in [fs.ValidPath]: slash-separated, without a
 // leading slash; the methods are named, and behave, as those of [os.Root].
+//
+// Errors are of type [fs.PathError] and match, in every Tree, [fs.ErrNotExist],
+// [fs.ErrExist], [fs.ErrInvalid] (an invalid name; ReadLink of what is no link),
+// [syscall.ENOTDIR], [syscall.EISDIR], [syscall.ENOTEMPTY] or [syscall.ELOOP] where
+// that is what went wrong.
 //
 // Symbolic links are followed as the Pi would follow them: an absolute target
 // starts again at the root of the tree, and none leads out of it. Where a file

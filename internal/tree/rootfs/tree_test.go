@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/fstest"
 
@@ -23,7 +24,7 @@ import (
 )
 
 func TestDir(t *testing.T) {
-	testTree(t, func(t *rapid.T) (Tree, func()) {
+	testTree(t, unix, func(t *rapid.T) (Tree, func()) {
 		dir := memoryDir(t)
 		tree, err := OpenDir(dir)
 		if err != nil {
@@ -37,7 +38,7 @@ func TestDir(t *testing.T) {
 // TestOverlay has the overlay's changes made in its base in the end, which
 // must then be as the overlay was.
 func TestOverlay(t *testing.T) {
-	testTree(t, func(t *rapid.T) (Tree, func()) {
+	testTree(t, unix, func(t *rapid.T) (Tree, func()) {
 		dir := memoryDir(t)
 		base, err := OpenDir(dir)
 		if err != nil {
@@ -78,27 +79,50 @@ func TestOverlay(t *testing.T) {
 	})
 }
 
-// TestImage works in a directory of the sample image's root, and asks e2fsck
+// TestImage works in a directory of each partition of the sample image, as it is and
+// through an overlay whose changes are made in the end, and asks e2fsck and fsck.fat
 // what became of it.
 func TestImage(t *testing.T) {
+	for _, partition := range []struct {
+		name, dir string
+		kind      kind
+	}{{"root", "srv/test", unix}, {"boot", "boot/firmware/test", onFAT}} {
+		for _, overlaid := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, overlaid %t", partition.name, overlaid), func(t *testing.T) {
+				testImage(t, partition.kind, partition.dir, overlaid)
+			})
+		}
+	}
+}
+
+func testImage(t *testing.T, kind kind, dir string, overlaid bool) {
 	trees := 0
-	testTree(t, func(t *rapid.T) (Tree, func()) {
+	testTree(t, kind, func(t *rapid.T) (Tree, func()) {
 		disk := newDisk(t)
 		image := openImage(t, disk)
-		if err := image.Mkdir("srv/test", 0o755); err != nil {
+		var tree Tree = image
+		overlay := NewOverlay(image)
+		if overlaid {
+			tree = overlay
+		}
+		if err := tree.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		sub := &sub{image, "srv/test"}
-		return sub, func() {
-			before := everything(t, sub)
+		return &sub{tree, dir}, func() {
+			before := everything(t, &sub{tree, dir})
+			changes, err := overlay.Changes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range changes {
+				if err := c.Apply(image); err != nil {
+					t.Fatalf("%s: %v", c.Name, err)
+				}
+			}
 			if err := image.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if after := everything(t, openImage(t, disk)); !strings.Contains(after, "srv/test") {
-				t.Fatal("nothing was written")
-			}
-			sub.Image = openImage(t, disk)
-			if after := everything(t, sub); after != before {
+			if after := everything(t, &sub{openImage(t, disk), dir}); after != before {
 				t.Fatalf("written\n%sread back\n%s", before, after)
 			}
 			if trees++; trees%5 == 1 { // it takes longer than all else
@@ -123,15 +147,27 @@ func memoryDir(t *rapid.T) string {
 	return dir
 }
 
+// A kind says what a Tree can hold.
+type kind int
+
+const (
+	unix  kind = iota
+	onFAT      // no links, and all permissions are 0755
+)
+
 // testTree is what every Tree must do. It compares one with a map under random
-// operations, then has [fstest.TestFS] read all of it back. finish is called
-// in the end.
-func testTree(t *testing.T, open func(*rapid.T) (tree Tree, finish func())) {
+// operations, the errors too, then has [fstest.TestFS] read all of it back. finish
+// is called in the end.
+func testTree(t *testing.T, kind kind, open func(*rapid.T) (tree Tree, finish func())) {
 	element := rapid.SampledFrom([]string{"a", "b", "c", "ab"})
 	name := rapid.Custom(func(t *rapid.T) string {
 		return path.Join(rapid.SliceOfN(element, 1, 3).Draw(t, "name")...)
 	})
-	perm := rapid.SampledFrom([]fs.FileMode{0o600, 0o644, 0o755})
+	perms := []fs.FileMode{0o755, 0o644, 0o600}
+	if kind == onFAT {
+		perms = perms[:1]
+	}
+	perm := rapid.SampledFrom(perms)
 	rapid.Check(t, func(t *rapid.T) {
 		tree, finish := open(t)
 		m := model{}
@@ -139,25 +175,47 @@ func testTree(t *testing.T, open func(*rapid.T) (tree Tree, finish func())) {
 			"write": func(t *rapid.T) {
 				name, data, perm := name.Draw(t, "name"), rapid.String().Draw(t, "data"), perm.Draw(t, "perm")
 				err := tree.WriteFile(name, []byte(data), perm)
-				m.expect(t, "WriteFile", name, err, m.write(name, data, perm))
+				expect(t, "WriteFile", name, err, m.write(name, data, perm))
 			},
 			"mkdir": func(t *rapid.T) {
 				name, perm := name.Draw(t, "name"), perm.Draw(t, "perm")
 				err := tree.Mkdir(name, perm)
-				m.expect(t, "Mkdir", name, err, m.add(name, &File{Mode: fs.ModeDir | perm}))
+				expect(t, "Mkdir", name, err, m.add(name, &File{Mode: fs.ModeDir | perm}))
 			},
 			"symlink": func(t *rapid.T) {
 				name, target := name.Draw(t, "name"), element.Draw(t, "target")
 				err := tree.Symlink(target, name)
-				m.expect(t, "Symlink", name, err, m.add(name, &File{Mode: fs.ModeSymlink | 0o777, Target: target}))
+				if kind == onFAT {
+					if err == nil {
+						t.Fatal("FAT has taken a link")
+					}
+					return
+				}
+				expect(t, "Symlink", name, err, m.add(name, &File{Mode: fs.ModeSymlink | 0o777, Target: target}))
 			},
 			"remove": func(t *rapid.T) {
 				name := name.Draw(t, "name")
-				m.expect(t, "Remove", name, tree.Remove(name), m.remove(name))
+				expect(t, "Remove", name, tree.Remove(name), m.remove(name))
 			},
 			"chmod": func(t *rapid.T) {
 				name, perm := name.Draw(t, "name"), perm.Draw(t, "perm")
-				m.expect(t, "Chmod", name, tree.Chmod(name, perm), m.chmod(name, perm))
+				expect(t, "Chmod", name, tree.Chmod(name, perm), m.chmod(name, perm))
+			},
+			"read": func(t *rapid.T) {
+				name := name.Draw(t, "name")
+				got, err := fs.ReadFile(tree, name)
+				data, want := m.read(name)
+				if expect(t, "ReadFile", name, err, want); string(got) != data {
+					t.Fatalf("ReadFile(%q) = %q, want %q", name, got, data)
+				}
+			},
+			"readlink": func(t *rapid.T) {
+				name := name.Draw(t, "name")
+				got, err := tree.ReadLink(name)
+				target, want := m.readLink(name)
+				if expect(t, "ReadLink", name, err, want); got != target {
+					t.Fatalf("ReadLink(%q) = %q, want %q", name, got, target)
+				}
 			},
 			"": func(t *rapid.T) {
 				if got, want := everything(t, tree), m.everything(); got != want {
@@ -165,7 +223,10 @@ func testTree(t *testing.T, open func(*rapid.T) (tree Tree, finish func())) {
 				}
 			},
 		})
-		names := slices.DeleteFunc(slices.Collect(maps.Keys(m)), func(name string) bool { return m.lookup(name) == "" })
+		names := slices.DeleteFunc(slices.Collect(maps.Keys(m)), func(name string) bool {
+			_, err := m.stat(name)
+			return err != nil
+		})
 		if err := fstest.TestFS(tree, names...); err != nil && !onlyBrokenLinks(err) {
 			t.Fatal(err)
 		}
@@ -178,7 +239,7 @@ func testTree(t *testing.T, open func(*rapid.T) (tree Tree, finish func())) {
 func onlyBrokenLinks(err error) bool {
 	for line := range strings.Lines(err.Error()) {
 		ok := strings.HasPrefix(line, "TestFS found") || !strings.Contains(line, ": ") || strings.Contains(line, "file does not exist") ||
-			strings.Contains(line, "no such file") || strings.Contains(line, errLoop.Error()) || strings.Contains(line, errNotDir.Error()) || strings.Contains(line, "expected")
+			strings.Contains(line, "no such file") || strings.Contains(line, syscall.ELOOP.Error()) || strings.Contains(line, syscall.ENOTDIR.Error()) || strings.Contains(line, "expected")
 		if !ok {
 			return false
 		}
@@ -189,96 +250,129 @@ func onlyBrokenLinks(err error) bool {
 // model is a tree in memory, by names that lead through no link.
 type model map[string]*File
 
-// lookup resolves a name as resolve should, in its own way: recursively.
-func (m model) lookup(name string) string { return m.follow(name, maxLinks) }
-
-func (m model) follow(name string, links int) string {
+// resolve does what the resolve of trees should, in its own way: recursively.
+func (m model) resolve(name string, follow bool, links int) (string, error) {
 	if name == "." {
-		return "."
+		return ".", nil
 	}
-	dir := m.follow(path.Dir(name), links)
-	if dir == "" || links == 0 {
-		return ""
+	dir, err := m.resolve(path.Dir(name), true, links)
+	if err != nil {
+		return "", err
+	}
+	switch f := m[dir]; {
+	case dir == ".":
+	case f == nil:
+		return "", fs.ErrNotExist
+	case !f.Mode.IsDir():
+		return "", syscall.ENOTDIR
 	}
 	at := path.Join(dir, path.Base(name))
-	f := m[at]
-	switch {
-	case f == nil:
-		return ""
-	case f.Mode.Type() == fs.ModeSymlink:
-		return m.follow(path.Join(dir, f.Target), links-1)
+	if f := m[at]; f != nil && f.Mode.Type() == fs.ModeSymlink && follow {
+		if links == 0 {
+			return "", syscall.ELOOP
+		}
+		return m.resolve(path.Join(dir, f.Target), true, links-1)
 	}
-	return at
+	return at, nil
 }
 
-// place returns where something of this name is, or would be made, in a
-// directory that is there; "" if it is not.
-func (m model) place(name string) string {
-	dir := m.lookup(path.Dir(name))
-	if dir == "" || dir != "." && !m[dir].Mode.IsDir() {
-		return ""
+// stat returns where the file is that name leads to.
+func (m model) stat(name string) (string, error) {
+	at, err := m.resolve(name, true, maxLinks)
+	if err == nil && m[at] == nil {
+		err = fs.ErrNotExist
 	}
-	return path.Join(dir, path.Base(name))
+	return at, err
 }
 
-func (m model) add(name string, f *File) bool {
-	at := m.place(name)
-	if at == "" || m[at] != nil {
-		return false
+// lstat is stat, but for a link at the end.
+func (m model) lstat(name string) (string, error) {
+	at, err := m.resolve(name, false, maxLinks)
+	if err == nil && m[at] == nil {
+		err = fs.ErrNotExist
+	}
+	return at, err
+}
+
+func (m model) add(name string, f *File) error {
+	at, err := m.resolve(name, false, maxLinks)
+	if err != nil {
+		return err
+	}
+	if m[at] != nil {
+		return fs.ErrExist
 	}
 	m[at] = f
-	return true
+	return nil
 }
 
-func (m model) write(name, data string, perm fs.FileMode) bool {
-	for range maxLinks {
-		at := m.place(name)
-		if at == "" {
-			return false
-		}
-		old := m[at]
-		switch {
-		case old == nil:
-			m[at] = &File{Mode: perm, Data: []byte(data)}
-			return true
-		case old.Mode.IsDir():
-			return false
-		case old.Mode.IsRegular():
-			m[at] = &File{Mode: old.Mode, Data: []byte(data)}
-			return true
-		}
-		name = path.Join(path.Dir(at), old.Target)
+func (m model) write(name, data string, perm fs.FileMode) error {
+	at, err := m.resolve(name, true, maxLinks)
+	if err != nil {
+		return err
 	}
-	return false
+	if old := m[at]; old != nil {
+		if old.Mode.IsDir() {
+			return syscall.EISDIR
+		}
+		perm = old.Mode
+	}
+	m[at] = &File{Mode: perm, Data: []byte(data)}
+	return nil
 }
 
-func (m model) remove(name string) bool {
-	at := m.place(name)
-	if at == "" || m[at] == nil {
-		return false
+func (m model) remove(name string) error {
+	at, err := m.lstat(name)
+	if err != nil {
+		return err
 	}
 	for other := range m {
 		if path.Dir(other) == at {
-			return false
+			return syscall.ENOTEMPTY
 		}
 	}
 	delete(m, at)
-	return true
+	return nil
 }
 
-func (m model) chmod(name string, perm fs.FileMode) bool {
-	at := m.lookup(name)
-	if at == "" || at == "." {
-		return false
+func (m model) chmod(name string, perm fs.FileMode) error {
+	at, err := m.stat(name)
+	if err == nil {
+		old := m[at]
+		m[at] = &File{old.Mode.Type() | perm, old.Data, old.Target}
 	}
-	old := m[at]
-	m[at] = &File{old.Mode.Type() | perm, old.Data, old.Target}
-	return true
+	return err
 }
 
-func (m model) expect(t *rapid.T, op, name string, err error, want bool) {
-	if (err == nil) != want {
-		t.Fatalf("%s(%q) = %v, want success: %t", op, name, err, want)
+func (m model) read(name string) (string, error) {
+	at, err := m.stat(name)
+	if err != nil {
+		return "", err
+	}
+	if m[at].Mode.IsDir() {
+		return "", syscall.EISDIR
+	}
+	return string(m[at].Data), nil
+}
+
+func (m model) readLink(name string) (string, error) {
+	at, err := m.lstat(name)
+	if err == nil && m[at].Mode.Type() != fs.ModeSymlink {
+		err = fs.ErrInvalid
+	}
+	if err != nil {
+		return "", err
+	}
+	return m[at].Target, nil
+}
+
+// expect holds an error against the one that every Tree has for the operation.
+func expect(t *rapid.T, op, name string, err, want error) {
+	if !errors.Is(err, want) || (err == nil) != (want == nil) {
+		t.Fatalf("%s(%q) = %v, want %v", op, name, err, want)
+	}
+	if err != nil && !errors.As(err, new(*fs.PathError)) {
+		t.Fatalf("%s(%q) = %v of type %T, want a PathError", op, name, err, err)
 	}
 }
 
@@ -306,9 +400,9 @@ func everything(t *rapid.T, tree Tree) string {
 	return m.everything()
 }
 
-// sub is a directory of an image as a Tree, for tests that fill one.
+// sub is a directory of a Tree as a Tree, for tests that fill one.
 type sub struct {
-	*Image
+	Tree
 	dir string
 }
 
@@ -320,16 +414,16 @@ func (s *sub) in(name string) string {
 	return path.Join(s.dir, name)
 }
 
-func (s *sub) Open(name string) (fs.File, error)         { return s.Image.Open(s.in(name)) }
-func (s *sub) Lstat(name string) (fs.FileInfo, error)    { return s.Image.Lstat(s.in(name)) }
-func (s *sub) Stat(name string) (fs.FileInfo, error)     { return s.Image.Stat(s.in(name)) }
-func (s *sub) ReadLink(name string) (string, error)      { return s.Image.ReadLink(s.in(name)) }
-func (s *sub) Mkdir(name string, perm fs.FileMode) error { return s.Image.Mkdir(s.in(name), perm) }
-func (s *sub) Symlink(target, name string) error         { return s.Image.Symlink(target, s.in(name)) }
-func (s *sub) Remove(name string) error                  { return s.Image.Remove(s.in(name)) }
-func (s *sub) Chmod(name string, perm fs.FileMode) error { return s.Image.Chmod(s.in(name), perm) }
+func (s *sub) Open(name string) (fs.File, error)         { return s.Tree.Open(s.in(name)) }
+func (s *sub) Lstat(name string) (fs.FileInfo, error)    { return s.Tree.Lstat(s.in(name)) }
+func (s *sub) Stat(name string) (fs.FileInfo, error)     { return s.Tree.Stat(s.in(name)) }
+func (s *sub) ReadLink(name string) (string, error)      { return s.Tree.ReadLink(s.in(name)) }
+func (s *sub) Mkdir(name string, perm fs.FileMode) error { return s.Tree.Mkdir(s.in(name), perm) }
+func (s *sub) Symlink(target, name string) error         { return s.Tree.Symlink(target, s.in(name)) }
+func (s *sub) Remove(name string) error                  { return s.Tree.Remove(s.in(name)) }
+func (s *sub) Chmod(name string, perm fs.FileMode) error { return s.Tree.Chmod(s.in(name), perm) }
 func (s *sub) WriteFile(name string, data []byte, perm fs.FileMode) error {
-	return s.Image.WriteFile(s.in(name), data, perm)
+	return s.Tree.WriteFile(s.in(name), data, perm)
 }
 
 // sampleDisk is the sample image, unpacked once.
