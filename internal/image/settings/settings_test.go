@@ -72,6 +72,11 @@ func TestLoadRefuses(t *testing.T) {
 		{"shell blanks", ShellFileName, "PASSWORD=a b\n", `line 1: PASSWORD: "b" after the value`},
 		{"shell user", ShellFileName, "\nUSERNAME=Anna\nPASSWORD=x\n", `line 2: USERNAME: user "Anna": want`},
 		{"shell append", ShellFileName, "REV+=1\n", "line 1: REV+=: want REV=value"},
+		{"shell condition", ShellFileName, "if true; then\nMAXPLITE=8\nfi\n", `line 2: MAXPLITE=: want it outside of "if"`},
+		{"shell condition in a line", ShellFileName, "[ -f x ] && MAXPLITE=8\n", `line 1: "[ -f x ] && MAXPLITE=8": want MAXPLITE=value alone`},
+		{"shell after many lines", ShellFileName, "A=\"a\nb\"\nB=(a\n# don't\nb)\nC=1 # don't\nREV=x\n", `line 7: REV: "x": want a number`},
+		{"shell blanks around", ShellFileName, "MAXPLITE = 8\n", `line 1: "MAXPLITE = 8": want NAME=value`},
+		{"shell quote of others", ShellFileName, "NOTE=don't\nREV=x\n", "line 1: NOTE: its quotes or brackets are not closed"},
 		{"shell chain", ShellFileName, "REV=1;reboot\n", "line 1: REV: ';'"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -104,7 +109,7 @@ PACKAGES+=" vim"
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Lite != 8 || s.Standard != 2 || s.Full != 4 || s.User != "anna" || s.Password != `a $b "c" \d` || !s.SSH || s.NAT || s.Revision != 2 {
+	if s.Lite != 8 || s.Standard != 2 || s.Full != 0 || s.User != "anna" || s.Password != `a $b "c" \d` || !s.SSH || s.NAT || s.Revision != 2 {
 		t.Errorf("got %+v", s)
 	}
 	if s.GrowOf(rootfs.Lite) != 500<<20 || s.GrowOf(rootfs.Standard) != 1<<30 || s.GrowOf(rootfs.Full) != 0 {
@@ -113,6 +118,53 @@ PACKAGES+=" vim"
 	if len(warnings) != 2 || !strings.HasSuffix(warnings[0], "line 11: SOURCE does nothing here") || !strings.HasSuffix(warnings[1], "line 12: PACKAGES does nothing here") {
 		t.Errorf("got warnings %q", warnings)
 	}
+}
+
+// TestLoadShellDefaults has what a shell file does not set be as the scripts have it.
+func TestLoadShellDefaults(t *testing.T) {
+	s, _, err := Load(write(t, ShellFileName, "ENABLESSH=1\n"))
+	if err != nil || s.Lite != 4 || s.Standard != 0 || s.Full != 0 {
+		t.Errorf("got %d, %d and %d nodes, %v; want 4, 0 and 0", s.Lite, s.Standard, s.Full, err)
+	}
+}
+
+// TestLoadWholeConfig reads a file with what configurations end with: the reading of
+// another one.
+func TestLoadWholeConfig(t *testing.T) {
+	for _, end := range []string{
+		"[ -f config-local.sh ] && . ./config-local.sh\n",
+		"if [ -f \"config-local.sh\" ]; then\n\tsource ./config-local.sh\nfi\n",
+		"if test -r config-local.sh\nthen\n . config-local.sh\nfi\n",
+		"if [ -f config-local.sh ]; then . config-local.sh; fi\n",
+	} {
+		s, warnings, err := Load(write(t, ShellFileName, "MAXPLITE=4\nDEST=\"$(pwd)/dest\"\nLIST=\"a \\\n b\"\nFILES=(\"a\"\n b)\nMAXPSTD=3\n"+end+"SERIALAUTOLOGIN=1\n"))
+		if err != nil || s.Standard != 3 || !s.SerialAutologin {
+			t.Errorf("%q: %+v, %v", end, s, err)
+			continue
+		}
+		all := strings.Join(warnings, "\n")
+		for _, want := range []string{"DEST does nothing here", "what that file sets, set in this one", "SERIALAUTOLOGIN is for the console on USB here, not for the one on the UART"} {
+			if !strings.Contains(all, want) {
+				t.Errorf("%q: warnings %q, want %q", end, warnings, want)
+			}
+		}
+	}
+}
+
+// FuzzParseShell has each file refused in one line, or taken.
+func FuzzParseShell(f *testing.F) {
+	for _, seed := range []string{"", "REV=1", "A=\"a\n", "A=(\n#'\n)\nREV=2", "if x; fi; fi\nREV=1", "A=\\", "[", "\ufeff;", "export ;;"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		_, warnings, err := parseShell(text)
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v", text, err)
+		}
+		if len(warnings) > 1+strings.Count(text, "\n") {
+			t.Errorf("%q: %d warnings", text, len(warnings))
+		}
+	})
 }
 
 // TestUnquoteAsShell asks a real shell.

@@ -3,9 +3,12 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"clusterctrl/internal/tree/rootfs"
 )
@@ -78,45 +81,149 @@ var knobs = map[string]knob{
 	"GROWFULL":        growth(rootfs.Full),
 }
 
-var assignment = regexp.MustCompile(`^(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)(\+?)=(.*)$`)
+var assignment = regexp.MustCompile(`(?s)^(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)(\+?)=(.*)$`)
 
 // parseShell reads lines NAME=value as a shell would, as far as no shell is
 // needed: quotes and comments, but no expansions. No shell ever sees the file.
 func parseShell(file string) (Settings, []string, error) {
-	s := Default()
-	var warnings []string
-	lines := map[string]int{} // that set a knob
-	for i, line := range strings.Split(strings.TrimPrefix(file, "\ufeff"), "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
+	f := shellFile{settings: Default(), lines: map[string]int{}}
+	f.settings.Standard, f.settings.Full = 0, 0 // as the scripts have it where nothing is set
+	at := 1
+	for line := range logicalLines(strings.TrimPrefix(file, "\ufeff")) {
+		if err := f.take(at, strings.TrimSpace(line)); err != nil {
+			return Settings{}, nil, fmt.Errorf("line %d: %w", at, err)
 		}
-		m := assignment.FindStringSubmatch(line)
-		if m == nil {
-			return Settings{}, nil, fmt.Errorf("line %d: %.40q: want NAME=value", i+1, line)
-		}
-		name, appends, value := m[1], m[2] != "", m[3]
-		knob, known := knobs[name]
-		if !known {
-			warnings = append(warnings, fmt.Sprintf("line %d: %s does nothing here", i+1, name))
-			continue
-		}
-		if appends {
-			return Settings{}, nil, fmt.Errorf("line %d: %s+=: want %s=value", i+1, name, name)
-		}
-		value, err := unquote(value)
-		if err == nil {
-			err = knob(&s, value)
-		}
-		if err != nil {
-			return Settings{}, nil, fmt.Errorf("line %d: %s: %w", i+1, name, err)
-		}
-		lines[name] = i + 1
+		at += 1 + strings.Count(line, "\n")
 	}
+	s := f.settings
 	if s.User == "" && s.Password != "" {
 		s.User = "pi"
 	}
-	return s, warnings, checkShell(s, lines)
+	return s, f.warnings, checkShell(s, f.lines)
+}
+
+// A shellFile is what has been read so far.
+type shellFile struct {
+	settings  Settings
+	warnings  []string
+	lines     map[string]int // that set a knob
+	condition int            // how many commands "if" have not met their "fi"
+}
+
+func (f *shellFile) warn(at int, format string, args ...any) {
+	f.warnings = append(f.warnings, fmt.Sprintf("line %d: ", at)+fmt.Sprintf(format, args...))
+}
+
+// take reads one line.
+func (f *shellFile) take(at int, line string) error {
+	if line == "" || line[0] == '#' {
+		return nil
+	}
+	m := assignment.FindStringSubmatch(line)
+	if m == nil {
+		return f.command(at, line)
+	}
+	name, appends, value := m[1], m[2] != "", m[3]
+	knob, known := knobs[name]
+	switch {
+	case !known && goesOn(line):
+		return fmt.Errorf("%s: its quotes or brackets are not closed by the end of the file", name)
+	case !known:
+		f.warn(at, "%s does nothing here", name)
+		return nil
+	case f.condition > 0:
+		return fmt.Errorf("%s=: want it outside of \"if\": no shell runs this file", name)
+	case appends:
+		return fmt.Errorf("%s+=: want %s=value", name, name)
+	}
+	value, err := unquote(value)
+	if err == nil {
+		err = knob(&f.settings, value)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if name == "SERIALAUTOLOGIN" && f.settings.SerialAutologin {
+		f.warn(at, "SERIALAUTOLOGIN is for the console on USB here, not for the one on the UART")
+	}
+	f.lines[name] = at
+	return nil
+}
+
+var setsKnob = regexp.MustCompile(`(?:^|[\s;&|])([A-Za-z_][A-Za-z0-9_]*)\+?=`)
+
+// command overlooks what the scripts' config.sh reads other files by, such as
+// ". ./config-local.sh" if there is one. What could set a knob is an error.
+func (f *shellFile) command(at int, line string) error {
+	for _, m := range setsKnob.FindAllStringSubmatch(line, -1) {
+		if knobs[m[1]] != nil {
+			return fmt.Errorf("%.40q: want %s=value alone: no shell runs this file", line, m[1])
+		}
+	}
+	words := strings.FieldsFunc(line, func(r rune) bool { return unicode.IsSpace(r) || r == ';' })
+	words = append(words, "") // there may be none
+	switch words[0] {
+	case "if":
+		f.condition++
+	case "[", "[[", "test", ".", "source", "then", "else", "elif", "fi":
+	default:
+		return fmt.Errorf("%.40q: want NAME=value", line)
+	}
+	if slices.Contains(words, "fi") {
+		f.condition = max(0, f.condition-1)
+	}
+	if slices.Contains(words, ".") || slices.Contains(words, "source") {
+		f.warn(at, "%.40q does nothing here: what that file sets, set in this one", line)
+	}
+	return nil
+}
+
+// logicalLines yields the lines of a shell file. Between quotes or brackets, a value
+// goes on in the next.
+func logicalLines(file string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		rest, more := file, true
+		for more {
+			var line, next string
+			line, rest, more = strings.Cut(rest, "\n")
+			for more && goesOn(line) {
+				next, rest, more = strings.Cut(rest, "\n")
+				line += "\n" + next
+			}
+			if !yield(line) {
+				return
+			}
+		}
+	}
+}
+
+// goesOn reports whether a line ends within quotes or within an array's brackets, or
+// with a backslash.
+func goesOn(line string) bool {
+	quote, brackets, before := rune(0), 0, ' '
+	comment := false
+	for _, r := range line {
+		switch {
+		case comment:
+			comment = r != '\n'
+		case before == '\\' && quote != '\'':
+			r = ' ' // it counts for nothing, and escapes nothing
+		case quote != 0:
+			if r == quote {
+				quote = 0
+			}
+		case r == '#' && (before == ' ' || before == '\t' || before == '\n'):
+			comment = true
+		case r == '\'' || r == '"':
+			quote = r
+		case r == '(' && before == '=', r == '(' && brackets > 0:
+			brackets++
+		case r == ')' && brackets > 0:
+			brackets--
+		}
+		before = r
+	}
+	return quote != 0 || brackets > 0 || !comment && before == '\\'
 }
 
 // checkShell names the line of the variable that a setting came from.
