@@ -50,7 +50,6 @@ Exit status: 0, 1 if something went wrong and nothing was made, 2 if the command
 line is wrong.`
 
 const buildExample = `  # a controller and four nodes, into the folder out
-  mkdir out
   clusterctrl build 2025-05-13-raspios-bookworm-arm64-lite.img.xz --nodes 4 -o out
 
   # check the download first, and see what would be changed in it

@@ -93,7 +93,6 @@ That needs no root, no loop devices and no other programs. The images hold it
 too, for controllers and nodes.`
 
 const rootExample = `  # what it makes, of a small image that comes with it
-  mkdir out
   clusterctrl build sample -o out
   clusterctrl inspect out/*-p1.img
 

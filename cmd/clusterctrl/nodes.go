@@ -29,7 +29,6 @@ const nodesExample = `  # what is plugged in; then what comes and goes, until Ct
   clusterctrl nodes out/*-CBRIDGE.img --only p5,p6
 
   # of ten, elsewhere
-  mkdir cards
   clusterctrl nodes out/*-CBRIDGE.img --nodes 10 -o cards`
 
 type nodesFlags struct {

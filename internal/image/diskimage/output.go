@@ -31,6 +31,7 @@ type Outputs struct {
 
 	dir      string
 	existing Existing
+	madeDir  bool // and it is to go again if no file gets its name
 }
 
 // An Output is a file that is being made. Its Name method tells where it is
@@ -49,10 +50,19 @@ func (o *Output) WriteAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Create opens a temporary file in dir for each of names. Temporary files that
+// Create opens a temporary file in dir for each of names. It makes dir where the
+// directory that dir is in is there. Temporary files that
 // a killed run left in dir are removed; those of live runs are not touched.
-func Create(dir string, existing Existing, names ...string) (*Outputs, error) {
+func Create(dir string, existing Existing, names ...string) (_ *Outputs, err error) {
 	o := &Outputs{dir: dir, existing: existing}
+	if o.madeDir, err = makeDir(dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			o.Abort()
+		}
+	}()
 	wanted, err := o.wanted(names)
 	if err != nil {
 		return nil, err
@@ -63,11 +73,7 @@ func Create(dir string, existing Existing, names ...string) (*Outputs, error) {
 	}
 	defer unlock()
 	removeStale(dir)
-	if err := o.add(wanted); err != nil {
-		o.Abort()
-		return nil, err
-	}
-	return o, nil
+	return o, o.add(wanted)
 }
 
 // add opens temporary files. The caller holds the directory's lock.
@@ -106,9 +112,6 @@ func (o *Outputs) SetNames(names ...string) error {
 
 // wanted returns the names to be made and notes those to be kept.
 func (o *Outputs) wanted(names []string) ([]string, error) {
-	if err := checkDir(o.dir); err != nil {
-		return nil, err
-	}
 	var wanted, taken []string
 	for _, name := range names {
 		if slices.Contains(wanted, name) || slices.Contains(taken, name) {
@@ -142,18 +145,22 @@ func few(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// checkDir says in a user's words what is wrong with an output directory.
-func checkDir(dir string) error {
+// makeDir makes an output directory, if it is not there. What is wrong with it, it
+// says in a user's words.
+func makeDir(dir string) (made bool, err error) {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s: no such directory; create it or name another", dir)
+		if err = os.Mkdir(dir, 0o777); errors.Is(err, fs.ErrNotExist) {
+			return false, fmt.Errorf("%s: no such directory, and none to make it in; create it or name another", dir)
+		}
+		return err == nil, err
 	case err != nil:
-		return err
+		return false, err
 	case !info.IsDir():
-		return fmt.Errorf("%s: not a directory", dir)
+		return false, fmt.Errorf("%s: not a directory", dir)
 	}
-	return nil
+	return false, nil
 }
 
 // withoutPath strips the path of a temporary file, which tells a user nothing.
@@ -186,6 +193,7 @@ func (o *Outputs) Commit() error {
 		o.unname(o.Files)
 		return err
 	}
+	o.madeDir = false
 	return syncDir(o.dir)
 }
 
@@ -244,11 +252,14 @@ func (o *Outputs) unname(files []*Output) {
 	}
 }
 
-// Abort closes and removes the temporary files. After Commit it does nothing,
-// so it may be deferred.
+// Abort closes and removes the temporary files, and the directory if Create made it.
+// After Commit it does nothing, so it may be deferred.
 func (o *Outputs) Abort() {
 	drop(o.Files)
 	o.Files = nil
+	if o.madeDir {
+		os.Remove(o.dir) // unless somebody else has put something there
+	}
 }
 
 func drop(files []*Output) {

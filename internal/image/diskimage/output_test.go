@@ -82,7 +82,8 @@ func TestCreateRefuses(t *testing.T) {
 		dir, want string
 		names     []string
 	}{
-		{filepath.Join(dir, "none"), "none: no such directory; create it or name another", nil},
+		{filepath.Join(dir, "none", "below"), "below: no such directory, and none to make it in; create it or name another", nil},
+		{filepath.Join(dir, "new"), "a: two outputs of this name", []string{"a", "a"}},
 		{file, "file: not a directory", nil},
 		{"/proc", "/proc: ", []string{"a"}}, // nobody can write there, root neither
 		{dir, "a: two outputs of this name", []string{"a", "b", "a"}},
@@ -96,6 +97,27 @@ func TestCreateRefuses(t *testing.T) {
 	}
 	if got := listing(t, dir); got != "file=" {
 		t.Errorf("left behind: %s", got)
+	}
+}
+
+// TestCreateDir makes the directory of the outputs, which goes again without them.
+func TestCreateDir(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	out, err := Create(dir, Refuse, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Abort()
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory of an aborted output: %v", err)
+	}
+	for range 2 { // made, then there
+		if _, err := commit(dir, Replace, "new", "a"); err != nil {
+			t.Fatal(err)
+		}
+		if got := listing(t, dir); got != "a=new" {
+			t.Errorf("got %s, want a=new", got)
+		}
 	}
 }
 
