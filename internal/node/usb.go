@@ -9,6 +9,7 @@ const (
 	FirstProductID  = 0x0020                // controllers accept products
 	LastProductID   = 0x0025                // from first to last
 	SerialInterface = 0x02                  // number of the serial port's control interface
+	AdminInterface  = 0x04                  // that of a second port, which some older nodes have
 
 	// For udev rules: any of the products, and the numbers MinID to MaxID as a
 	// node's serial number.

@@ -16,7 +16,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"clusterctrl/internal/format/ext4"
@@ -200,7 +199,7 @@ func (b *build) edit(ctx context.Context) error {
 		return err
 	}
 	b.guess = b.guess.corrected(system.OS, image.Root.Time())
-	b.result.OS, b.result.Notes = system.OS, notes(image)
+	b.result.OS, b.result.Notes = system.OS, notes(image, system.Gadget)
 	return image.Close()
 }
 
@@ -339,8 +338,8 @@ func (d device) WriteAt(p []byte, off int64) (int, error) {
 }
 
 // notes are what the user of an image should know: what a member of a cluster
-// can use and a stock image does not bring.
-func notes(tree rootfs.Tree) []string {
+// can use and a stock image does not bring, and which controllers know its gadget.
+func notes(tree rootfs.Tree, gadget node.Gadget) []string {
 	var notes []string
 	for _, missing := range []struct{ name, text string }{
 		{"usr/sbin/rpc.mountd", "no NFS server in the image: to boot nodes without cards, run \"sudo apt install nfs-kernel-server\" on the controller"},
@@ -350,5 +349,8 @@ func notes(tree rootfs.Tree) []string {
 			notes = append(notes, missing.text)
 		}
 	}
-	return slices.Clip(notes)
+	if gadget != node.RNDIS {
+		notes = append(notes, fmt.Sprintf("gadget %s: a controller whose image was made before May 2026 does not know such nodes; one of this build does", gadget))
+	}
+	return notes
 }

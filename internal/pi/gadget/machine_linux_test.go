@@ -74,6 +74,7 @@ func inMachine(t *testing.T) {
 	t.Run("boards", func(t *testing.T) { boards(t, early) })
 	t.Run("nodes", nodes)
 	t.Run("twins", twins)
+	t.Run("admin port", adminPort)
 	t.Run("vanishes", vanishes)
 }
 

@@ -202,3 +202,28 @@ func mustStopBoth(t *testing.T, tree configFS) {
 	}
 	mustStop(t, Stopped)
 }
+
+// adminPort is about a node with a second serial port, as older images make them.
+func adminPort(t *testing.T) {
+	settle(t, 8, node.ECM, "UDC=dummy_udc.0")
+	tree := configFS(Options{}.withDefaults().gadgets())
+	for _, p := range append(gadgetOf(settingsOf(8, node.ECM)),
+		part{directory, functions + "/acm.usb1", ""},
+		part{link, config + "/acm.usb1", functions + "/acm.usb1"},
+		part{attribute, udcFile, "dummy_udc.0"}) {
+		if err := p.make(tree); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{"/dev/ttypi8": "02", "/dev/ttypi8a": "04"} {
+		await(t, name, func() bool { return isThere(name) })
+		tty, err := os.Readlink(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := read("/sys/class/tty/" + tty + "/device/bInterfaceNumber"); got != want {
+			t.Errorf("%s leads to interface %s, want %s", name, got, want)
+		}
+	}
+	mustStop(t, Stopped)
+}

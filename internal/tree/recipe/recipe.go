@@ -67,6 +67,7 @@ var facts = map[string]string{
 	"Product":           node.Product,
 	"USBBootProduct":    node.USBBootProduct,
 	"SerialInterface":   fmt.Sprintf("%02x", node.SerialInterface),
+	"AdminInterface":    fmt.Sprintf("%02x", node.AdminInterface),
 }
 
 // file returns the text of one of our files.
