@@ -56,6 +56,7 @@ func (s System) controller(role node.Role) []edit.Edit {
 		edit.Block{Name: "etc/hosts.allow", Text: allow},
 		edit.Block{Name: "etc/hosts.deny", Text: deny},
 		forwarding(role),
+		presets(role),
 		edit.DisableUnit{Unit: consoleUnit},
 		edit.DisableUnit{Unit: "clusterctrl-composite.service"},
 		edit.EnableUnit{Unit: "clusterctrl-init.service"},
@@ -72,9 +73,9 @@ func (s System) node(id node.ID) []edit.Edit {
 		edit.Block{Name: "etc/hosts.allow"},
 		edit.Block{Name: "etc/hosts.deny"},
 		forwarding(id.Role()),
+		presets(id.Role()),
 		edit.DisableUnit{Unit: "clusterctrl-init.service"},
 		edit.DisableUnit{Unit: "clusterctrl-rpiboot.service"},
-		edit.MaskUnit{Unit: nfsUnit},
 		edit.MaskUnit{Unit: vendorGadgetUnit},
 		edit.EnableUnit{Unit: consoleUnit},
 		edit.EnableUnit{Unit: "clusterctrl-composite.service"},
@@ -86,13 +87,28 @@ func (s System) node(id node.ID) []edit.Edit {
 // consoleUnit is the login prompt on the serial half of the gadget.
 const consoleUnit = "serial-getty@ttyGS0.service"
 
-// Units of others that must not run on a node, and whose state on a controller
-// is its owner's choice: a node masks them. Trixie's own gadget would take the
-// only device controller.
+// Units of others. Whether there is an NFS server is the owner's choice everywhere;
+// a controller needs one that can start. Trixie's own gadget would take a node's only
+// device controller, so that a node masks it.
 const (
 	nfsUnit          = "nfs-server.service"
 	vendorGadgetUnit = "rpi-usb-gadget.service"
 )
+
+// presets keeps what the role says of units where systemd enables and disables all as
+// their packages would have it (systemd.preset(5)), as "systemctl preset-all" does, and
+// the first boot of a system without a machine id in part. The first line that is for a
+// unit counts.
+func presets(role node.Role) edit.Edit {
+	enabled := "enable clusterctrl-init.service\n"
+	if !role.IsController() {
+		enabled = "enable clusterctrl-composite.service\nenable serial-getty@.service ttyGS0\n"
+	}
+	return edit.WriteFile{Name: "usr/lib/systemd/system-preset/50-clusterctrl.preset", Perm: 0o644, Data: "# Written by clusterctrl, by the role of this Pi.\n" +
+		enabled +
+		"enable clusterctrl-hostkeys.service\ndisable clusterctrl-*.service\n" +
+		"disable " + nfsUnit + "\ndisable " + vendorGadgetUnit + "\n"}
+}
 
 // forwarding says whether the kernel routes packets: on a routing controller
 // alone. Debian 13 no longer reads /etc/sysctl.conf.

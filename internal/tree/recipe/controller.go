@@ -90,7 +90,8 @@ func nfsClients() (allow, deny string) {
 
 // bootConfig sets our part of config.txt. A controller is a USB host and talks
 // to its boards over I2C, bit-banged on the Pis whose hardware cannot wait for
-// a slave that stretches the clock; a node is a USB device.
+// a slave that stretches the clock; a node is a USB device. A CM4 is neither with the
+// controller that the vendor's otg_mode=1 chooses for it.
 func bootConfig(bootDir string, role node.Role) edit.Edit {
 	mode, host := "host", ""
 	if !role.IsController() {
@@ -104,7 +105,7 @@ func bootConfig(bootDir string, role node.Role) edit.Edit {
 	}
 	b.WriteString("[pi5]\ndtparam=i2c_arm=on\n")
 	fmt.Fprintf(&b, "[all]\ndtoverlay=dwc2,dr_mode=%s\n", mode)
-	fmt.Fprintf(&b, "[pi4]\n%sotg_mode=1 # Controller only\n[cm4]\n%sotg_mode=0\n[all]\n", host, host)
+	fmt.Fprintf(&b, "[pi4]\n%sotg_mode=1 # Controller only\n[cm4]\notg_mode=0\n[all]\n", host)
 	return edit.Block{Name: path.Join(bootDir, "config.txt"), Text: b.String()}
 }
 

@@ -253,7 +253,9 @@ func TestBranded(t *testing.T) {
 		{"p7", rootfs.NetworkManager, wants + "clusterctrl-composite.service", ""},
 		{"p7", rootfs.NetworkManager, "etc/systemd/system/getty.target.wants/serial-getty@ttyGS0.service", ""},
 		{"p7", rootfs.NetworkManager, "etc/exports", "!nfs"},
-		{"p7", rootfs.NetworkManager, "etc/systemd/system/nfs-server.service", ""},
+		{"p7", rootfs.NetworkManager, "etc/systemd/system/nfs-server.service", "-"}, // no mask on an owner's own server
+		{"p7", rootfs.NetworkManager, wants + "nfs-server.service", "enabled"},
+		{"p7", rootfs.NetworkManager, "boot/firmware/config.txt", "\n[cm4]\notg_mode=0\n[all]\n# END"}, // against the vendor's own
 		{"cnat", rootfs.NetworkManager, "etc/systemd/system/multi-user.target.wants/nfs-server.service", "enabled"},
 		{"p7", rootfs.NetworkManager, "etc/sysctl.d/90-clusterctrl.conf", "#net.ipv4.ip_forward=1 # ClusterCTRL\n"},
 		{"p252", rootfs.IfUpDown, "etc/network/interfaces.d/clusterctrl", "auto usb0\niface usb0 inet dhcp\n\tmetric 1000\n"},
@@ -426,28 +428,42 @@ func TestInitOrder(t *testing.T) {
 	}
 }
 
-// TestPresets: where /etc/machine-id says that nobody has booted the image,
-// systemd enables the units that no preset disables. Roles decide on ours.
+// TestPresets: what the role says of units stays so when systemd does with all what
+// presets say, and when it enables those that no preset disables, as it does where
+// /etc/machine-id says that nobody has booted the image.
 func TestPresets(t *testing.T) {
-	_, tree := controllerImage(t, rootfs.NetworkManager)
-	root := t.TempDir()
-	if err := os.CopyFS(root, tree); err != nil {
-		t.Fatal(err)
-	}
-	enabled := func() string {
-		names, err := filepath.Glob(filepath.Join(root, "etc/systemd/system/*.wants/*"))
-		if err != nil || len(names) == 0 {
-			t.Fatal(err, "nothing is enabled")
+	s, image := controllerImage(t, rootfs.NetworkManager)
+	for _, role := range []node.Role{node.CBridge, node.CNAT, node.ID(7).Role()} {
+		branded := rootfs.NewOverlay(image)
+		if err := edit.Apply(branded, Brand(s, role)); err != nil {
+			t.Fatal(err)
 		}
-		return strings.Join(names, "\n")
+		for _, command := range []string{"--preset-mode=full preset-all", "--preset-mode=enable-only preset-all", "preset clusterctrl-composite.service"} {
+			root := t.TempDir()
+			if err := os.CopyFS(root, branded); err != nil {
+				t.Fatal(err)
+			}
+			before := enabledIn(t, root)
+			out, err := exec.Command("systemctl", append([]string{"--root=" + root}, strings.Fields(command)...)...).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%s: %v (apt-get install systemd)", out, err)
+			}
+			after := enabledIn(t, root)
+			if after != before {
+				t.Errorf("%v, %s: enabled by presets:\n%s", role, command, difference(after, before))
+			}
+		}
 	}
-	before := enabled()
-	preset := exec.Command("systemctl", "--root="+root, "--preset-mode=enable-only", "preset",
-		"clusterctrl-init.service", "clusterctrl-composite.service", "clusterctrl-rpiboot.service", "nfs-server.service")
-	if out, err := preset.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v (apt-get install systemd)", out, err)
+}
+
+// enabledIn lists the links by which units are started, but for the NFS server, of which
+// the owner decides.
+func enabledIn(t *testing.T, root string) string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(root, "etc/systemd/system/*.wants/*"))
+	if err != nil || len(names) == 0 {
+		t.Fatal(err, "nothing is enabled")
 	}
-	if after := enabled(); after != before {
-		t.Errorf("enabled by presets:\n%s", difference(after, before))
-	}
+	names = slices.DeleteFunc(names, func(name string) bool { return filepath.Base(name) == nfsUnit })
+	return strings.ReplaceAll(strings.Join(names, "\n"), root, "")
 }
