@@ -46,7 +46,7 @@ var nodeQuestions = []question{
 	{"systemctl is-enabled serial-getty@ttyGS0.service clusterctrl-composite.service", `enabled\nenabled\n`},
 	{"systemctl is-enabled clusterctrl-init.service clusterctrl-rpiboot.service", `disabled\ndisabled\n`},
 	// Those before are for other Pis than a Zero.
-	{"grep -E '^(dtoverlay=dwc2|#?otg_mode)' /boot/firmware/config.txt", `(?s).*dtoverlay=dwc2,dr_mode=peripheral\n#otg_mode=1 # Controller only\n#otg_mode=0\n`},
+	{"grep -E '^(dtoverlay=dwc2|#?otg_mode)' /boot/firmware/config.txt", `(?s).*dtoverlay=dwc2,dr_mode=peripheral\n#otg_mode=1 # Controller only\notg_mode=0\n`},
 	{"cat /etc/issue", `(?s).*4\{usb0\}.*`},
 	{"cat /etc/sysctl.d/90-clusterctrl.conf; sysctl -n net.ipv4.ip_forward", `#net.ipv4.ip_forward=1 # ClusterCTRL\n0\n`},
 	{"cat /etc/exports /etc/hosts.allow 2>/dev/null | grep -c 172.19.180", `0\n`},
