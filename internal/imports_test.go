@@ -57,6 +57,7 @@ var tests = map[string][]string{
 	"linux/initramfs": {"lab/labtest"},
 	"linux/usbip":     {"lab", "lab/labtest", "lab/labtest/guest", "pi/gadget"},
 	"tree/rootfs":     {"format/xz", "image/sample"},
+	"image/provision": {"format/xz", "image/sample"},
 	"pi/firstboot":    {"format/xz", "image/sample"},
 	"pi/gadget":       {"lab", "lab/labtest", "lab/labtest/guest", "lab/labtest/traffic", "linux/usbip", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"lab":             {"lab/labtest"},

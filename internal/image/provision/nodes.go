@@ -30,6 +30,9 @@ func Nodes(ctx context.Context, o NodeOptions) (Result, error) {
 	}
 	defer in.Close()
 	line, system, err := inspectController(in.Raw(), in.Size())
+	if err == nil {
+		err = checkRoom(in.Raw(), in.Size(), nil, o.Roles)
+	}
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", o.Controller, err)
 	}

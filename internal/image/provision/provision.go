@@ -192,6 +192,10 @@ func (b *build) edit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	all := roles(b.Settings.NAT, b.Settings.Nodes(system.Flavour))
+	if err := checkRoom(together(b.raw()), b.size, plan, all); err != nil {
+		return err
+	}
 	if err := plan.Apply(image); err != nil {
 		return tooFull(err)
 	}
