@@ -1,0 +1,33 @@
+package power
+
+import (
+	"strconv"
+	"time"
+)
+
+// hubOffTime is how long the hub of a ClusterHAT is off when it is cycled: enough
+// for its capacitors, and for devices to notice.
+const hubOffTime = time.Second
+
+// A hat is what all ClusterHATs have, whatever switches their nodes.
+type hat struct {
+	version Version
+	size    int
+	hubPath string            // USB path of its hub, empty if it is not known
+	eeprom  map[string]string // what the HAT's EEPROM says
+	pause   func(time.Duration)
+}
+
+func (h hat) Nodes() int { return h.size }
+
+// Path returns the USB path of node x: a port of the HAT's hub.
+func (h hat) Path(x int) (string, error) {
+	if h.hubPath == "" {
+		return "", nil
+	}
+	return h.hubPath + "." + strconv.Itoa(h.version.port(x)), nil
+}
+
+func (h hat) report(b Board) Report {
+	return Report{Board: b.String(), Kind: KindHAT, Nodes: h.size, Version: h.version.String(), EEPROM: h.eeprom}
+}

@@ -1,0 +1,106 @@
+package power
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// lineChips are the labels of the chip that has a Pi's header pins: Pi 0 to 3, 4
+// and 5. Its number differs from kernel to kernel.
+var lineChips = []string{"pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1"}
+
+type lineChip struct{ device }
+
+// openLines opens the chip of the header's pins.
+func openLines() (Lines, error) {
+	devices, err := filepath.Glob("/dev/gpiochip*")
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, name := range devices {
+		d, err := openDevice(name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		var info unix.GPIOChipInfo
+		if err := d.control(unix.GPIO_GET_CHIPINFO_IOCTL, unsafe.Pointer(&info)); err == nil && slices.Contains(lineChips, text(info.Label[:])) {
+			return lineChip{d}, nil
+		}
+		d.Close()
+	}
+	return nil, errors.Join(append(errs, fmt.Errorf("no GPIO chip of a Pi: want one labelled %q", lineChips))...)
+}
+
+func text(b []byte) string {
+	b, _, _ = bytes.Cut(b, []byte{0})
+	return string(b)
+}
+
+// Flags and attributes of linux/gpio.h.
+const (
+	lineIsOutput  = 1 << 3 // GPIO_V2_LINE_FLAG_OUTPUT
+	lineConsumer  = "clusterctrl"
+	onlyLine      = 1 // mask of the first line of a request
+	lineHighValue = 1
+)
+
+func (c lineChip) Get(line int) (level, output bool, err error) {
+	info, err := c.info(line)
+	if err != nil {
+		return false, false, err
+	}
+	// A request without flags leaves the line as it is.
+	level, err = c.request(line, unix.GPIOV2LineConfig{})
+	return level, info.Flags&lineIsOutput != 0, err
+}
+
+func (c lineChip) Set(line int, level bool) error {
+	config := unix.GPIOV2LineConfig{Flags: lineIsOutput, Num_attrs: 1}
+	config.Attrs[0].Attr.Id = unix.GPIO_V2_LINE_ATTR_ID_OUTPUT_VALUES
+	config.Attrs[0].Mask = onlyLine
+	if level {
+		config.Attrs[0].Attr.Flags = lineHighValue // a union: the values
+	}
+	if _, err := c.request(line, config); err != nil {
+		return err
+	}
+	// Kernels of before 2024 make an input of a line that nobody holds.
+	now, output, err := c.Get(line)
+	if err == nil && (!output || now != level) {
+		err = fmt.Errorf("GPIO %d: this kernel does not keep the level of a line: want Linux 6.6 of Raspberry Pi or newer, and not pinctrl_bcm2835.persist_gpio_outputs=0", line)
+	}
+	return err
+}
+
+// request takes a line for a moment, and returns its level.
+func (c lineChip) request(line int, config unix.GPIOV2LineConfig) (level bool, err error) {
+	r := unix.GPIOV2LineRequest{Num_lines: 1, Config: config}
+	r.Offsets[0] = uint32(line)
+	copy(r.Consumer[:], lineConsumer)
+	if err := c.control(unix.GPIO_V2_GET_LINE_IOCTL, unsafe.Pointer(&r)); err != nil {
+		return false, fmt.Errorf("GPIO %d: %w", line, err)
+	}
+	defer unix.Close(int(r.Fd))
+	values := unix.GPIOV2LineValues{Mask: onlyLine}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(r.Fd), unix.GPIO_V2_LINE_GET_VALUES_IOCTL, uintptr(unsafe.Pointer(&values)))
+	if errno != 0 {
+		return false, fmt.Errorf("GPIO %d: %w", line, errno)
+	}
+	return values.Bits&onlyLine != 0, nil
+}
+
+func (c lineChip) info(line int) (unix.GPIOV2LineInfo, error) {
+	info := unix.GPIOV2LineInfo{Offset: uint32(line)}
+	if err := c.control(unix.GPIO_V2_GET_LINEINFO_IOCTL, unsafe.Pointer(&info)); err != nil {
+		return info, fmt.Errorf("GPIO %d: %w", line, err)
+	}
+	return info, nil
+}
