@@ -41,6 +41,7 @@ var rooms = map[string][]string{
 	"pi/firstboot":       {"node", "format/mbr", "format/fat", "tree/rootfs", "tree/edit", "tree/recipe"},
 	"pi/gadget":          {"node", "linux/kmod", "linux/uevent", "tree/defaults"},
 	"controller/cluster": {"node", "linux/uevent"},
+	"controller/power":   {"node", "linux/uevent", "tree/defaults", "controller/cluster"},
 	"controller/nat":     {"node"},
 	"lab":                {"node", "image/provision", "format/mbr", "format/fat", "tree/rootfs", "image/diskimage", "linux/initramfs", "linux/kmod", "lab/cable", "lab/inside"},
 	"lab/cable":          {"linux/usbip", "linux/uevent"},

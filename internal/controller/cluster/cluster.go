@@ -28,7 +28,11 @@ type Node struct {
 
 	Serial string `json:"serial_port"` // file in /dev
 
-	Since time.Time `json:"since"` // it is plugged in
+	Since time.Time `json:"since,omitzero"` // it is plugged in
+
+	// What the board that switches the node says: see [WithPower].
+	Board string `json:"board,omitempty"`
+	Power Power  `json:"power,omitempty"`
 
 	// OtherHolds says that another node, which claims the same number, has its
 	// names.
@@ -65,3 +69,6 @@ func (n Node) name() string {
 
 // complete tells whether the node has all its names.
 func (n Node) complete() bool { return n.Interface == n.name() && n.Serial != "" }
+
+// IsPlugged tells a node that is plugged in from one that only its board knows of.
+func (n Node) IsPlugged() bool { return n.device != "" }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"clusterctrl/internal/linux/uevent"
+	"clusterctrl/internal/node"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -50,26 +52,76 @@ func neighbours() ([]Neighbour, error) {
 	return all, nil
 }
 
-// Watch calls tell with each node that is plugged in or unplugged from now on,
-// until the context or tell ends it.
-func Watch(ctx context.Context, tell func(Event) error) error {
-	source := uevent.Udev
-	if _, err := os.Stat("/run/udev/control"); err != nil {
-		source = uevent.Kernel // nobody gives names here
-	}
-	events, err := uevent.Listen(source)
+// Watch calls tell with each node that is plugged in, unplugged or switched from
+// now on, until the context or tell ends it. Boards say nothing by themselves, so
+// supplies asks them, once in each pace; it may be nil.
+func Watch(ctx context.Context, supplies func() []Supply, pace time.Duration, tell func(Event) error) error {
+	var f *follower
+	var ask time.Time // the boards, next
+	return follow(ctx, func(nodes []Node) (next time.Time, done bool, err error) {
+		now := time.Now()
+		if f == nil {
+			f = newFollower(nodes)
+		}
+		events, next := f.look(now, nodes)
+		if supplies != nil && !now.Before(ask) {
+			for _, s := range f.compare(supplies()) {
+				kind := SwitchedOff
+				if s.On {
+					kind = SwitchedOn
+				}
+				events = append(events, Event{now, kind, Node{ID: s.Node, Board: s.Board, Power: s.power(false)}})
+			}
+			ask = time.Now().Add(pace)
+		}
+		for _, e := range events {
+			if err := tell(e); err != nil {
+				return next, false, err
+			}
+		}
+		if supplies != nil && (next.IsZero() || ask.Before(next)) {
+			next = ask
+		}
+		return next, false, nil
+	})
+}
+
+// Await calls tell with each of the nodes as soon as it has its link and its
+// console, and returns when all have. Nodes in before do not count: they are those
+// of an earlier look, before the power was cut.
+func Await(ctx context.Context, ids []node.ID, before []Node, tell func(Node)) error {
+	missing := slices.Clone(ids)
+	return follow(ctx, func(nodes []Node) (next time.Time, done bool, err error) {
+		for _, n := range nodes {
+			old := slices.ContainsFunc(before, func(b Node) bool { return b.device == n.device })
+			if i := slices.Index(missing, n.ID); i >= 0 && n.complete() && !old {
+				missing = slices.Delete(missing, i, i+1)
+				tell(n)
+			}
+		}
+		return time.Time{}, len(missing) == 0, nil
+	})
+}
+
+// follow calls look with what is plugged in: now, whenever that may have changed,
+// and at the time that look wants next, if any. It ends when look is done, or with
+// the context.
+func follow(ctx context.Context, look func([]Node) (next time.Time, done bool, err error)) error {
+	events, err := uevent.Listen(uevent.Named())
 	if err != nil {
 		return err
 	}
 	defer events.Close()
-	nodes, err := Nodes() // what comes from here on has an event
-	if err != nil {
-		return err
-	}
-	f := newFollower(nodes)
 	defer context.AfterFunc(ctx, func() { events.SetReadDeadline(time.Unix(1, 0)) })()
-	var next time.Time
 	for {
+		nodes, err := Nodes() // what comes from here on has an event
+		if err != nil {
+			return err
+		}
+		next, done, err := look(nodes)
+		if done || err != nil {
+			return err
+		}
 		events.SetReadDeadline(next)
 		if ctx.Err() != nil { // whose deadline was overwritten
 			return ctx.Err()
@@ -79,16 +131,6 @@ func Watch(ctx context.Context, tell func(Event) error) error {
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
-		}
-		if nodes, err = Nodes(); err != nil {
-			return err
-		}
-		var happened []Event
-		happened, next = f.look(time.Now(), nodes)
-		for _, e := range happened {
-			if err := tell(e); err != nil {
-				return err
-			}
 		}
 	}
 }

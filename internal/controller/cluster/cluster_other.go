@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	"clusterctrl/internal/node"
 )
 
 var errNotLinux = fmt.Errorf("controllers run Linux: %w", errors.ErrUnsupported)
@@ -14,4 +17,9 @@ var errNotLinux = fmt.Errorf("controllers run Linux: %w", errors.ErrUnsupported)
 func Nodes() ([]Node, error) { return nil, errNotLinux }
 
 // Watch tells what is plugged in and unplugged, on Linux.
-func Watch(context.Context, func(Event) error) error { return errNotLinux }
+func Watch(context.Context, func() []Supply, time.Duration, func(Event) error) error {
+	return errNotLinux
+}
+
+// Await waits for nodes, on Linux.
+func Await(context.Context, []node.ID, []Node, func(Node)) error { return errNotLinux }

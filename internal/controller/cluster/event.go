@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"clusterctrl/internal/node"
 )
 
-// An Event is a node that was plugged in or unplugged.
+// An Event is a node that was plugged in, unplugged or switched.
 type Event struct {
 	Time time.Time `json:"time"`
 	Kind EventKind `json:"event"`
@@ -19,6 +21,9 @@ type EventKind string
 const (
 	Plugged   EventKind = "plugged"
 	Unplugged EventKind = "unplugged"
+
+	SwitchedOn  EventKind = "on"
+	SwitchedOff EventKind = "off"
 )
 
 // patience is how long a node that comes is given to get all its names before it
@@ -30,10 +35,11 @@ const patience = 3 * time.Second
 type follower struct {
 	told    map[string]Node      // by device
 	pending map[string]time.Time // devices that came, and when they are told of at the latest
+	on      map[node.ID]bool     // nodes that boards switch
 }
 
 func newFollower(nodes []Node) *follower {
-	f := &follower{map[string]Node{}, map[string]time.Time{}}
+	f := &follower{map[string]Node{}, map[string]time.Time{}, map[node.ID]bool{}}
 	for _, n := range nodes {
 		f.told[n.device] = n
 	}

@@ -3,9 +3,12 @@
 package power
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+
+	"clusterctrl/internal/node"
 )
 
 var errNotLinux = fmt.Errorf("controllers run Linux: %w", errors.ErrUnsupported)
@@ -20,3 +23,11 @@ func ThisMachine() Machine {
 }
 
 func lockDir(string) (unlock func(), err error) { return nil, errNotLinux }
+
+// PowerOn switches nothing on, since nothing here has boards.
+func (m Machine) PowerOn(context.Context, Options, Last, []node.ID, func(Step)) error {
+	return errNotLinux
+}
+
+// Throttled returns nothing: this is no Pi.
+func Throttled() string { return "" }

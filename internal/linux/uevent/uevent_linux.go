@@ -20,6 +20,15 @@ const (
 	Udev   Source = 2
 )
 
+// Named is who speaks when a device has its names: the kernel, where no udev runs
+// that would give it others.
+func Named() Source {
+	if _, err := os.Stat("/run/udev/control"); err != nil {
+		return Kernel
+	}
+	return Udev
+}
+
 // Listen starts to listen. Reads of the file return an event each; its deadlines
 // work.
 func Listen(source Source) (*os.File, error) {

@@ -11,10 +11,20 @@ import (
 // device of one of the subsystems, or of any if none is named, comes, goes or
 // changes, until ctx ends; then it returns the cause.
 func Wait(ctx context.Context, try func() (done bool, err error), subsystems ...string) error {
+	return wait(ctx, Kernel, try, subsystems)
+}
+
+// WaitNamed is Wait for what udev gives names to: it tries again when a device has
+// its names.
+func WaitNamed(ctx context.Context, try func() (done bool, err error), subsystems ...string) error {
+	return wait(ctx, Named(), try, subsystems)
+}
+
+func wait(ctx context.Context, source Source, try func() (done bool, err error), subsystems []string) error {
 	if done, err := try(); done || err != nil {
 		return err
 	}
-	events, err := Listen(Kernel)
+	events, err := Listen(source)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,75 @@
+package power
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"clusterctrl/internal/linux/uevent"
+	"clusterctrl/internal/node"
+)
+
+// boardsTime is how long boards may take to come after the controller has started:
+// their hubs and they are on USB.
+const boardsTime = 30 * time.Second
+
+// PowerOn switches on what o.PowerOn says, also on boards that come within half a
+// minute. Nodes in except stay as they are.
+func (m Machine) PowerOn(ctx context.Context, o Options, last Last, except []node.ID, done func(Step)) error {
+	if o.PowerOn == PowerOnNone {
+		return nil
+	}
+	p := powerOn{m, o, last, slices.Clone(except), done}
+	waiting, stop := context.WithTimeout(ctx, boardsTime)
+	defer stop()
+	var failed error
+	err := uevent.WaitNamed(waiting, func() (bool, error) {
+		complete, err := p.try(ctx)
+		failed = err
+		return complete, ctx.Err()
+	}, "i2c-dev")
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = nil // these are all boards
+	}
+	return errors.Join(err, failed)
+}
+
+type powerOn struct {
+	Machine
+	Options
+	last   Last
+	tried  []node.ID
+	report func(Step)
+}
+
+// try switches on the wanted nodes of the boards that are there, and tells whether
+// that is all.
+func (p *powerOn) try(ctx context.Context) (complete bool, err error) {
+	boards, err := p.Boards(p.Options)
+	if err != nil {
+		return false, err
+	}
+	defer boards.Close()
+	wanted, complete, err := p.wanted(boards)
+	if err != nil {
+		return false, err
+	}
+	wanted = slices.DeleteFunc(wanted, func(id node.ID) bool { return slices.Contains(p.tried, id) })
+	p.tried = append(p.tried, wanted...)
+	return complete, Switch{Boards: boards, Delay: p.Delay, Done: p.report}.Set(ctx, wanted, true)
+}
+
+// wanted returns the nodes that are to be on and that boards have, and whether
+// these are all.
+func (p *powerOn) wanted(boards Boards) (ids []node.ID, complete bool, err error) {
+	if p.Options.PowerOn == PowerOnLast {
+		ids, err = p.last.Nodes()
+	} else if ids = boards.IDs(); p.Options.PowerOn != node.All || len(ids) > 0 {
+		ids, err = node.ParseSet(strings.Fields(p.Options.PowerOn), ids)
+	}
+	n := len(ids)
+	ids = slices.DeleteFunc(ids, func(id node.ID) bool { return int(id) > boards.MaxNodes() })
+	return ids, len(ids) == n && p.Options.PowerOn != node.All, err
+}
