@@ -19,6 +19,11 @@ func completeNode(_ *cobra.Command, args []string, typed string) ([]string, cobr
 	return nodeNames(typed, nodes), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
+// completeNodes completes any argument to a node.
+func completeNodes(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	return completeNode(cmd, nil, typed)
+}
+
 // completeRole completes the first argument to what a Pi can be.
 func completeRole(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {

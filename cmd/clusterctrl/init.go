@@ -1,42 +1,122 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"os/user"
+	"strconv"
 	"strings"
+	"time"
 
 	"clusterctrl/internal/controller/nat"
+	"clusterctrl/internal/controller/power"
 	"clusterctrl/internal/node"
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 )
 
-const initHelp = `Init makes a controller ready, when it starts and before its network does: a
-routing controller (cnat) lets its nodes reach what it reaches itself. On a
-machine that is no controller it does nothing.`
+const initHelp = `Init makes a controller ready, when it starts and before its network does:
+
+  - a routing controller (cnat) lets its nodes reach what it reaches itself;
+  - a ClusterHAT that runs for the first time since it got power gets its pins set;
+    one that was running before stays as it is, with its nodes;
+  - LINK=1 in /etc/default/clusterctrl: links are made by which nodes without cards
+    find their boot files;
+  - then it switches on the nodes that POWER_ON names there: none, all, last (those
+    that were switched on last), or nodes such as p1 p3-p5. Systemd does not wait
+    for that.
+
+On a machine that is no controller it does nothing.`
 
 func initCommand() *cobra.Command {
-	return &cobra.Command{
+	var dryRun bool
+	cmd := &cobra.Command{
 		Use:     "init",
 		Short:   "Make a controller ready (on the controller, at boot)",
 		Long:    initHelp,
-		Example: "  sudo clusterctrl init",
+		Example: "  sudo clusterctrl init\n  clusterctrl init --dry-run",
 		Args:    exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			kind, err := controllerType(cmd)
-			switch {
-			case err != nil:
+			c, err := thisController(cmd)
+			if c == nil || err != nil {
 				return err
-			case kind == node.CNAT.Type():
-				return route(cmd)
-			case kind == node.CBridge.Type():
-				return nat.Stop() // what an earlier role may have left
 			}
-			return nil
+			if dryRun {
+				return withBoards(cmd, true, func(c *controller) error { _, err := c.startBoards(); return err })
+			}
+			return c.init(cmd)
 		},
 	}
+	cmd.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "print what would be written to the boards, write nothing")
+	return cmd
 }
 
-// route has a routing controller route, and says what keeps it from doing so.
-func route(cmd *cobra.Command) error {
+// init makes the controller ready. What fails does not keep the rest from being done.
+func (c *controller) init(cmd *cobra.Command) error {
+	errs := []error{c.route(cmd)}
+	opened := c.open()
+	errs = append(errs, opened)
+	running, err := c.startBoards()
+	errs = append(errs, err)
+	if c.options.Links && len(c.boards) > 0 {
+		_, err := c.learnPaths()
+		errs = append(errs, err, c.boards.LinkBoot(node.RPIBootDir, node.NFSRoots))
+	}
+	errs = append(errs, c.boards.Close(), makeLastDir(power.LastDir))
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		errs = append(errs, err)
+	}
+	if opened != nil {
+		return errors.Join(errs...)
+	}
+	k := &bookkeeper{cmd: cmd, last: power.LastDir, switched: map[node.ID]time.Time{}}
+	errs = append(errs, c.machine.PowerOn(cmd.Context(), c.options, k.last, running, k.note))
+	return errors.Join(errs...)
+}
+
+// startBoards makes boards ready that run for the first time since they got power.
+// It returns the nodes of those that ran before and say so.
+func (c *controller) startBoards() (running []node.ID, err error) {
+	var errs []error
+	first := node.MinID
+	for _, b := range c.boards {
+		fresh, err := b.Start()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%v: %w", b, err))
+		}
+		if _, says := b.(*power.Ctrl); !says && !fresh {
+			for x := range b.Nodes() {
+				running = append(running, first+node.ID(x))
+			}
+		}
+		first += node.ID(b.Nodes())
+	}
+	return running, errors.Join(errs...)
+}
+
+// makeLastDir makes the directory of what nodes were commanded last, where members
+// of the group i2c may write, who may switch nodes.
+func makeLastDir(name string) error {
+	if err := os.MkdirAll(name, 0o755); err != nil {
+		return err
+	}
+	group, err := user.LookupGroup("i2c")
+	if err != nil {
+		return nil // root alone switches nodes here
+	}
+	id, err := strconv.Atoi(group.Gid)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Chown(name, 0, id), os.Chmod(name, 0o775))
+}
+
+// route has a routing controller route, a bridging one not.
+func (c *controller) route(cmd *cobra.Command) error {
+	if !c.role.NAT {
+		return nat.Stop() // what an earlier role may have left
+	}
 	if err := nat.Start(); err != nil {
 		return err
 	}

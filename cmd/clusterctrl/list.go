@@ -2,10 +2,8 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/netip"
 	"strings"
 	"text/tabwriter"
@@ -13,46 +11,27 @@ import (
 
 	"clusterctrl/internal/controller/cluster"
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/tree/defaults"
 	"github.com/spf13/cobra"
 )
 
-// controllerType returns TYPE of the controller that this machine is. On one that
-// is none it says so and returns nothing: what scripts run on any machine is no
-// error there.
-func controllerType(cmd *cobra.Command) (string, error) {
-	settings, err := defaults.Read(node.SettingsFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "clusterctrl: this is no controller: no %s\n", node.SettingsFile)
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	kind, err := settings.Value("TYPE")
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("%s: %w", node.SettingsFile, err)
-	case kind == node.CBridge.Type() || kind == node.CNAT.Type():
-		return kind, nil
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "clusterctrl: this is no controller: TYPE=%s in %s\n", kind, node.SettingsFile)
-	return "", nil
-}
-
-// listNodes prints what is plugged in.
+// listNodes prints what is plugged in, and which nodes are on and silent.
 func listNodes(cmd *cobra.Command, asJSON bool) error {
 	nodes := []cluster.Node{} // in JSON too
-	kind, err := controllerType(cmd)
+	c, err := thisController(cmd)
 	if err != nil {
 		return err
 	}
-	if kind != "" {
-		found, err := cluster.Nodes()
+	if c != nil {
+		found, err := c.look(cmd)
 		if err != nil {
 			return err
 		}
-		if nodes = append(nodes, found...); len(nodes) == 0 {
+		for _, n := range found {
+			if n.IsPlugged() || n.Power == cluster.Silent {
+				nodes = append(nodes, n)
+			}
+		}
+		if len(nodes) == 0 {
 			fmt.Fprintln(cmd.ErrOrStderr(), "clusterctrl: no node is plugged in, or none is powered and has started")
 		}
 	}
@@ -64,6 +43,16 @@ func listNodes(cmd *cobra.Command, asJSON bool) error {
 	}
 	complain(cmd.ErrOrStderr(), nodes)
 	return writeTable(cmd.OutOrStdout(), nodes)
+}
+
+// look returns each node that is plugged in or that a board switches. Where the
+// boards cannot be asked it says so: any user may see what is plugged in.
+func (c *controller) look(cmd *cobra.Command) ([]cluster.Node, error) {
+	if err := c.open(); err != nil {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", err)
+	}
+	defer c.boards.Close()
+	return c.nodes()
 }
 
 // complain names the nodes that others have the names of.
@@ -87,7 +76,7 @@ func holder(nodes []cluster.Node, id node.ID) (holder cluster.Node) {
 
 func writeTable(w io.Writer, nodes []cluster.Node) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NODE\tUSB\tBOOT\tINTERFACE\tBRIDGE\tLINK\tMAC\tADDRESS\tSERIAL\tSINCE")
+	fmt.Fprintln(table, "NODE\tPOWER\tUSB\tBOOT\tINTERFACE\tBRIDGE\tLINK\tMAC\tADDRESS\tSERIAL\tSINCE")
 	for _, n := range nodes {
 		fmt.Fprintln(table, strings.Join(columns(n), "\t"))
 	}
@@ -95,18 +84,26 @@ func writeTable(w io.Writer, nodes []cluster.Node) error {
 }
 
 func columns(n cluster.Node) []string {
-	since := ""
-	if !n.Since.IsZero() {
-		since = n.Since.Local().Format(time.DateTime)
+	all := []string{n.ID.String(), string(n.Power), n.USBPath, string(n.Boot), n.Interface, n.Bridge, string(n.LinkState), n.MAC,
+		joinAddrs(n.Addresses), n.Serial, since(n)}
+	return dashes(all)
+}
+
+func since(n cluster.Node) string {
+	if n.Since.IsZero() {
+		return ""
 	}
-	all := []string{n.ID.String(), n.USBPath, string(n.Boot), n.Interface, n.Bridge, string(n.LinkState), n.MAC,
-		joinAddrs(n.Addresses), n.Serial, since}
-	for i, text := range all {
+	return n.Since.Local().Format(time.DateTime)
+}
+
+// dashes fills what is empty in a row of a table.
+func dashes(row []string) []string {
+	for i, text := range row {
 		if text == "" {
-			all[i] = "-"
+			row[i] = "-"
 		}
 	}
-	return all
+	return row
 }
 
 func joinAddrs(addrs []netip.Addr) string {
@@ -117,12 +114,21 @@ func joinAddrs(addrs []netip.Addr) string {
 	return strings.Join(all, ",")
 }
 
-// watchNodes prints a line for each node that is plugged in or unplugged.
+// pace is the time between two looks at the boards, which do not say by themselves
+// that something was switched.
+const pace = 5 * time.Second
+
+// watchNodes prints a line for each node that is plugged in, unplugged or switched.
 func watchNodes(cmd *cobra.Command, asJSON bool) error {
-	if kind, err := controllerType(cmd); err != nil || kind == "" {
+	c, err := thisController(cmd)
+	if c == nil || err != nil {
 		return err
 	}
-	return cluster.Watch(cmd.Context(), func(e cluster.Event) error {
+	if err := c.open(); err != nil {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", err)
+	}
+	defer c.boards.Close()
+	return cluster.Watch(cmd.Context(), c.boards.Supplies, pace, func(e cluster.Event) error {
 		if asJSON {
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(e)
 		}
@@ -132,6 +138,9 @@ func watchNodes(cmd *cobra.Command, asJSON bool) error {
 
 func eventLine(e cluster.Event) string {
 	n := e.Node
+	if e.Kind == cluster.SwitchedOn || e.Kind == cluster.SwitchedOff {
+		return fmt.Sprintf("%s  %-9s  %-4v  %s", e.Time.Local().Format(time.DateTime), e.Kind, n.ID, n.Board)
+	}
 	line := fmt.Sprintf("%s  %-9s  %-4v  %s", e.Time.Local().Format(time.DateTime), e.Kind, n.ID, n.USBPath)
 	if e.Kind == cluster.Unplugged {
 		return line

@@ -41,15 +41,16 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"sample":  unpackSample,
-			"poke":    poke,
-			"fsck":    fsck,
-			"sectors": countSectors,
-			"mtools":  boot,
-			"card":    insertCard,
-			"use":     useCard,
-			"lab-up":  labUpBehind,
-			"lab-end": labEnd,
+			"sample":   unpackSample,
+			"poke":     poke,
+			"fsck":     fsck,
+			"sectors":  countSectors,
+			"mtools":   boot,
+			"card":     insertCard,
+			"use":      useCard,
+			"settings": withSettings,
+			"lab-up":   labUpBehind,
+			"lab-end":  labEnd,
 		},
 	})
 }
@@ -139,6 +140,16 @@ func useCard(ts *testscript.TestScript, _ bool, args []string) {
 	card, err := os.OpenFile(args[0], os.O_RDWR|os.O_EXCL, 0)
 	ts.Check(err)
 	ts.Defer(func() { card.Close() })
+}
+
+// withSettings runs a command on a machine whose /etc/default is another directory:
+// settings DIR COMMAND ARGS.
+func withSettings(ts *testscript.TestScript, neg bool, args []string) {
+	const script = `mount --bind "$0" /etc/default && exec "$@"`
+	err := ts.Exec("unshare", append([]string{"--mount", "sh", "-c", script, ts.MkAbs(args[0])}, args[1:]...)...)
+	if (err != nil) != neg {
+		ts.Fatalf("%q (as root): %v", args, err)
+	}
 }
 
 // countSectors checks in how many sectors files differ: sectors N FILE FILE.

@@ -229,3 +229,18 @@ func (m Machine) read(name ...string) string {
 	}
 	return strings.TrimSpace(string(text))
 }
+
+// SetLine has the Pi drive one of its own pins, by GPIO number.
+func (m Machine) SetLine(line int, level bool) error {
+	if m.Show != nil {
+		m.Show("the controller", fmt.Sprintf("GPIO %d = %d", line, digit(level)))
+		return nil
+	}
+	lines, err := m.OpenLines()
+	if err != nil {
+		return err
+	}
+	p := pins{lines: lines}
+	defer p.Close()
+	return p.set(line, level)
+}

@@ -12,6 +12,8 @@ package power
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"clusterctrl/internal/node"
 )
@@ -121,3 +123,21 @@ func (bs Boards) Close() error {
 
 // ErrNoBoard says that nothing here can switch nodes.
 var ErrNoBoard = errors.New("no board was found: neither a ClusterHAT (by /proc/device-tree/hat) nor a ClusterCTRL board (by /dev/ClusterCTRL-*)")
+
+// ByOrder returns the ClusterCTRL board of an order.
+func (bs Boards) ByOrder(order int) (*Ctrl, error) {
+	var known []string
+	for _, b := range bs {
+		b, ok := b.(*Ctrl)
+		if ok && b.order == order {
+			return b, nil
+		}
+		if ok {
+			known = append(known, strconv.Itoa(b.order))
+		}
+	}
+	if len(known) == 0 {
+		return nil, fmt.Errorf("order %d: there is no ClusterCTRL board", order)
+	}
+	return nil, fmt.Errorf("order %d: no board has it: want %s", order, strings.Join(known, " or "))
+}

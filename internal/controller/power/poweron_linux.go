@@ -21,7 +21,7 @@ func (m Machine) PowerOn(ctx context.Context, o Options, last Last, except []nod
 	if o.PowerOn == PowerOnNone {
 		return nil
 	}
-	p := powerOn{m, o, last, slices.Clone(except), done}
+	p := pending{m, o, last, slices.Clone(except), done}
 	waiting, stop := context.WithTimeout(ctx, boardsTime)
 	defer stop()
 	var failed error
@@ -36,7 +36,8 @@ func (m Machine) PowerOn(ctx context.Context, o Options, last Last, except []nod
 	return errors.Join(err, failed)
 }
 
-type powerOn struct {
+// pending is what is still to be switched on.
+type pending struct {
 	Machine
 	Options
 	last   Last
@@ -46,7 +47,7 @@ type powerOn struct {
 
 // try switches on the wanted nodes of the boards that are there, and tells whether
 // that is all.
-func (p *powerOn) try(ctx context.Context) (complete bool, err error) {
+func (p *pending) try(ctx context.Context) (complete bool, err error) {
 	boards, err := p.Boards(p.Options)
 	if err != nil {
 		return false, err
@@ -63,7 +64,7 @@ func (p *powerOn) try(ctx context.Context) (complete bool, err error) {
 
 // wanted returns the nodes that are to be on and that boards have, and whether
 // these are all.
-func (p *powerOn) wanted(boards Boards) (ids []node.ID, complete bool, err error) {
+func (p *pending) wanted(boards Boards) (ids []node.ID, complete bool, err error) {
 	if p.Options.PowerOn == PowerOnLast {
 		ids, err = p.last.Nodes()
 	} else if ids = boards.IDs(); p.Options.PowerOn != node.All || len(ids) > 0 {
