@@ -46,8 +46,10 @@ var rooms = map[string][]string{
 	"lab":                {"node", "image/provision", "format/mbr", "format/fat", "tree/rootfs", "image/diskimage", "linux/initramfs", "linux/kmod", "lab/cable", "lab/inside"},
 	"lab/cable":          {"linux/usbip", "linux/uevent"},
 	"lab/inside":         {"format/mbr", "linux/initramfs", "linux/uevent", "linux/usbip", "lab/cable"},
+	"lab/usb":            {"linux/usbip", "lab/cable"},
 	"lab/labtest":        {"linux/initramfs"},
 	"lab/labtest/guest":  {"linux/initramfs", "linux/uevent"},
+	"lab/labtest/vm":     {"lab", "lab/labtest", "lab/labtest/guest"},
 	// Programs of the tests' machines.
 	"lab/labtest/editor":    {"lab/labtest/guest"},
 	"lab/labtest/restarter": {"lab/labtest/guest"},
@@ -56,12 +58,13 @@ var rooms = map[string][]string{
 // tests says what the tests of a room use besides what the room itself uses.
 var tests = map[string][]string{
 	"linux/initramfs": {"lab/labtest"},
-	"linux/usbip":     {"lab", "lab/labtest", "lab/labtest/guest", "pi/gadget"},
+	"linux/usbip":     {"lab/labtest", "lab/labtest/vm", "pi/gadget"},
 	"tree/rootfs":     {"format/xz", "image/sample"},
 	"image/provision": {"format/xz", "image/sample"},
 	"pi/firstboot":    {"format/xz", "image/sample"},
 	"pi/gadget":       {"lab", "lab/labtest", "lab/labtest/guest", "lab/labtest/traffic", "linux/usbip", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"lab":             {"lab/labtest"},
+	"lab/usb":         {"linux/uevent", "lab/labtest", "lab/labtest/vm"},
 }
 
 // exceptions are uses that cross a district's border for a stated reason.

@@ -1,92 +1,33 @@
 package usbip_test
 
 import (
-	"bytes"
-	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"clusterctrl/internal/lab"
 	"clusterctrl/internal/lab/labtest"
-	"clusterctrl/internal/lab/labtest/guest"
+	"clusterctrl/internal/lab/labtest/vm"
 	"clusterctrl/internal/linux/usbip"
 	"clusterctrl/internal/pi/gadget"
 	"golang.org/x/sys/unix"
 )
 
-// What the console shows at the end.
-const (
-	passed = "usbip: passed"
-	failed = "usbip: failed"
-)
-
-func TestMain(m *testing.M) {
-	if os.Getpid() == 1 {
-		guest.Main(func() error {
-			os.Args = []string{"init", "-test.v", "-test.run=^TestMachine$"}
-			if m.Run() != 0 {
-				fmt.Println(failed)
-				return nil
-			}
-			fmt.Println(passed)
-			return nil
-		})
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { vm.Main(m) }
 
 // TestMachine boots a virtual machine whose only program is this test: see
 // [inMachine].
 func TestMachine(t *testing.T) {
-	if os.Getpid() == 1 {
+	if vm.Inside() {
 		inMachine(t)
 		return
 	}
-	kernel := labtest.NewKernel(t, labtest.AMD64)
-	init := filepath.Join(t.TempDir(), "init")
-	build := exec.Command("go", "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", init, ".")
-	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", build, err, out)
-	}
-	var console bytes.Buffer
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	m, err := lab.New(ctx, lab.Config{
-		Model:      "amd64",
-		Transcript: &console,
-		Software: &lab.Software{
-			Kernel: kernel.Image,
-			Initramfs: kernel.Initramfs(t, labtest.Initramfs{Init: init, Modules: []string{
-				"usbip-vudc", "vhci-hcd", "libcomposite", "usb_f_ncm", "usb_f_acm", "cdc_ncm", "cdc-acm",
-			}}),
-			CommandLine: "quiet panic=-1",
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	boot, err := m.Boot(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	verdict, err := boot.Expect(ctx, passed, failed)
-	if err == nil {
-		_, err = boot.Wait()
-	}
-	if err := errors.Join(err, m.Close()); err != nil || verdict != passed {
-		t.Errorf("%q, %v", verdict, err)
-	}
-	if t.Failed() || testing.Verbose() {
-		t.Log(console.String())
-	}
+	vm.Boot(t, labtest.Initramfs{Modules: []string{
+		"usbip-vudc", "vhci-hcd", "libcomposite", "usb_f_ncm", "usb_f_acm", "cdc_ncm", "cdc-acm",
+	}})
 }
 
 // inMachine plugs a gadget of this machine into a port of this machine, takes it

@@ -1,0 +1,107 @@
+// Package vm has a test boot itself: a virtual machine has the test's own binary as
+// its only program, PID 1, which runs the test TestMachine there.
+//
+//	func TestMain(m *testing.M) { vm.Main(m) }
+//
+//	func TestMachine(t *testing.T) {
+//		if vm.Inside() {
+//			// on the machine, as root, with a kernel of its own
+//			return
+//		}
+//		vm.Boot(t, labtest.Initramfs{Modules: []string{"vhci-hcd"}})
+//	}
+package vm
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"clusterctrl/internal/lab"
+	"clusterctrl/internal/lab/labtest"
+	"clusterctrl/internal/lab/labtest/guest"
+)
+
+// What the machine's console shows at the end.
+const (
+	passed = "vm: the test passed"
+	failed = "vm: the test failed"
+)
+
+// Inside reports whether this program runs as the only one of a machine.
+func Inside() bool { return os.Getpid() == 1 }
+
+// Main runs the tests: on the machine TestMachine alone.
+func Main(m *testing.M) {
+	if !Inside() {
+		os.Exit(m.Run())
+	}
+	guest.Main(func() error {
+		os.Args = []string{"init", "-test.v", "-test.run=^TestMachine$", "-test.timeout=8m"} // before the test outside gives up
+		if m.Run() != 0 {
+			fmt.Println(failed)
+		} else {
+			fmt.Println(passed)
+		}
+		return nil
+	})
+}
+
+// Boot boots an amd64 machine with this test as /init, and with the modules and the
+// files of an initramfs. It fails if the test does there, or if its kernel says that
+// it has a bug.
+func Boot(t *testing.T, in labtest.Initramfs) {
+	t.Helper()
+	kernel := labtest.NewKernel(t, labtest.AMD64)
+	in.Init = ourselves(t)
+	var console bytes.Buffer
+	m, err := lab.New(t.Context(), lab.Config{
+		Model:      "amd64",
+		Transcript: io.MultiWriter(&console, t.Output()),
+		Software: &lab.Software{
+			Kernel:      kernel.Image,
+			Initramfs:   kernel.Initramfs(t, in),
+			CommandLine: "quiet panic=-1",
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	boot, err := m.Boot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	verdict, err := boot.Expect(t.Context(), passed, failed)
+	if err == nil {
+		_, err = boot.Wait()
+	}
+	if err != nil || verdict != passed {
+		t.Errorf("%q, %v", verdict, err)
+	}
+	for _, trouble := range []string{"WARNING:", "BUG:", "Oops"} {
+		if bytes.Contains(console.Bytes(), []byte(trouble)) {
+			t.Errorf("the kernel says %s", trouble)
+		}
+	}
+}
+
+// ourselves builds this test as a static program and returns its path.
+func ourselves(t *testing.T) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "init")
+	build := exec.Command("go", "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", out, ".")
+	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
+	if text, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", build, err, text)
+	}
+	return out
+}

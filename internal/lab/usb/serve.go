@@ -1,0 +1,229 @@
+package usb
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"clusterctrl/internal/linux/usbip"
+)
+
+// Messages of USB/IP once a device is imported
+// (Documentation/usb/usbip_protocol.rst). All numbers are big-endian, but those of
+// a setup.
+const (
+	submitMessage = 1 // the host wants a transfer
+	unlinkMessage = 2 // the host takes one back
+	submitReply   = 3
+	unlinkReply   = 4
+)
+
+// What becomes of a transfer: negative errno values of Linux, wherever the device
+// is played.
+const (
+	statusStall = -32  // EPIPE
+	statusBad   = -71  // EPROTO
+	statusTaken = -104 // ECONNRESET
+)
+
+// A command is a message from the host.
+type command struct {
+	Message, Number, Device, In, Endpoint uint32
+	Flags                                 uint32 // of an unlinkMessage: the number of the transfer
+	Length                                uint32
+	StartFrame, Packets, Interval         uint32
+	Setup                                 [8]byte
+}
+
+// A reply is a message to the host.
+type reply struct {
+	Message, Number, Device, In, Endpoint uint32
+	Status                                int32
+	Length                                uint32
+	StartFrame, Packets, Errors           uint32
+	Setup                                 [8]byte
+}
+
+// maxTransfer bounds a transfer, in bytes, as Linux does for programs (usbfs).
+const maxTransfer = 16 << 20
+
+// Serve plays a device to the side that asks for it over stream, until the stream
+// ends.
+func Serve(stream io.ReadWriter, d Device) error {
+	if err := usbip.Await(stream); err != nil {
+		return err
+	}
+	if err := usbip.Reply(stream, d.Descriptors().record()); err != nil {
+		return err
+	}
+	return play(stream, d)
+}
+
+// play plays a device that was imported.
+func play(stream io.ReadWriter, d Device) error {
+	ctx, unplugged := context.WithCancel(context.Background())
+	p := &player{
+		device: d, stream: stream, ctx: ctx,
+		last: map[endpoint]chan struct{}{}, halted: map[endpoint]bool{}, pending: map[uint32]context.CancelFunc{},
+	}
+	err := p.listen()
+	unplugged()
+	p.running.Wait()
+	return err
+}
+
+// An endpoint is one of a device's, in one of its directions.
+type endpoint struct {
+	number uint8
+	in     bool
+}
+
+// A player is a device that is plugged in.
+type player struct {
+	device  Device
+	ctx     context.Context            // ends when the plug is pulled
+	last    map[endpoint]chan struct{} // closed when the last transfer that was asked for is over
+	running sync.WaitGroup
+
+	mu      sync.Mutex // replies are sent under it, each when it is decided
+	stream  io.ReadWriter
+	pending map[uint32]context.CancelFunc // transfers that were not answered yet
+	halted  map[endpoint]bool
+}
+
+// listen does what the host says until the stream ends.
+func (p *player) listen() error {
+	for {
+		var c command
+		if binary.Read(p.stream, binary.BigEndian, &c) != nil {
+			return nil // the plug was pulled, wherever the host was
+		}
+		var err error
+		switch c.Message {
+		case submitMessage:
+			err = p.submit(c)
+		case unlinkMessage:
+			err = p.unlink(c)
+		default:
+			err = fmt.Errorf("USB/IP message %d: want %d or %d", c.Message, submitMessage, unlinkMessage)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// submit begins a transfer, behind the last of its endpoint.
+func (p *player) submit(c command) error {
+	if c.Length > maxTransfer {
+		return fmt.Errorf("USB/IP transfer of %d bytes: want %d at most", c.Length, maxTransfer)
+	}
+	if c.Endpoint > 15 {
+		return fmt.Errorf("USB/IP endpoint %d: want 15 at most", c.Endpoint)
+	}
+	e := endpoint{uint8(c.Endpoint), c.In != 0}
+	if e.number == 0 {
+		e.in = false // control transfers of both directions come one after the other
+	}
+	var out []byte
+	if c.In == 0 {
+		out = make([]byte, c.Length)
+		if _, err := io.ReadFull(p.stream, out); err != nil {
+			return nil // so does listen find
+		}
+	}
+	ctx, cancel := context.WithCancel(p.ctx)
+	before, done := p.last[e], make(chan struct{})
+	p.last[e] = done
+	p.mu.Lock()
+	p.pending[c.Number] = cancel
+	p.mu.Unlock()
+	p.running.Go(func() {
+		defer close(done)
+		defer cancel()
+		if before != nil {
+			<-before
+		}
+		if ctx.Err() != nil {
+			return // taken back before its turn, or unplugged
+		}
+		in, err := p.transfer(ctx, e, c, out)
+		p.answer(e, c, in, err)
+	})
+	return nil
+}
+
+// transfer has the device do a transfer.
+func (p *player) transfer(ctx context.Context, e endpoint, c command, out []byte) ([]byte, error) {
+	if e.number == 0 {
+		var s Setup
+		if _, err := binary.Decode(c.Setup[:], binary.LittleEndian, &s); err != nil {
+			return nil, err
+		}
+		return p.control(ctx, s, out)
+	}
+	p.mu.Lock()
+	halted := p.halted[e]
+	p.mu.Unlock()
+	switch {
+	case halted:
+		return nil, ErrStall
+	case e.in:
+		return p.device.In(ctx, e.number, int(c.Length))
+	default:
+		return nil, p.device.Out(ctx, e.number, out)
+	}
+}
+
+// answer tells the host what became of a transfer, unless it was taken back. That
+// the host has gone is noticed elsewhere.
+func (p *player) answer(e endpoint, c command, in []byte, err error) {
+	r := reply{Message: submitReply, Number: c.Number}
+	switch {
+	case errors.Is(err, ErrStall):
+		r.Status, in = statusStall, nil
+	case err != nil:
+		r.Status, in = statusBad, nil
+	case c.In == 0:
+		r.Length, in = c.Length, nil
+	default:
+		in = in[:min(len(in), int(c.Length))]
+		r.Length = uint32(len(in))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pending[c.Number] == nil {
+		return
+	}
+	delete(p.pending, c.Number)
+	if r.Status == statusStall && e.number != 0 {
+		p.halted[e] = true
+	}
+	p.send(r, in)
+}
+
+// unlink takes back a transfer, if it was not answered yet.
+func (p *player) unlink(c command) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := reply{Message: unlinkReply, Number: c.Number}
+	if cancel := p.pending[c.Flags]; cancel != nil {
+		delete(p.pending, c.Flags)
+		cancel()
+		r.Status = statusTaken
+	}
+	p.send(r, nil)
+	return nil
+}
+
+// send sends a reply at once.
+func (p *player) send(r reply, in []byte) {
+	b, err := binary.Append(nil, binary.BigEndian, r)
+	if err != nil {
+		panic(err) // the struct is of this file
+	}
+	p.stream.Write(append(b, in...))
+}

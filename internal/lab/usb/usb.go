@@ -1,0 +1,64 @@
+// Package usb plays USB devices: a program is the device, a kernel the host. The
+// kernel has a virtual host controller (vhci-hcd), and what passes between the two
+// is USB/IP, over any stream of bytes: a socket to the kernel of the same machine
+// ([Plug]), or a cable of the lab ([Serve]).
+//
+// A played device can do all that a real one can do to a host: stall, be slow, send
+// nonsense, and be pulled out in the middle of a transfer. It has control transfers
+// and bulk endpoints, and can have interrupt endpoints, which pass in the same way.
+package usb
+
+import (
+	"context"
+	"errors"
+)
+
+// A Device is a USB device that a program plays. The standard requests of USB are
+// answered for it, from its descriptors.
+//
+// The transfers of an endpoint come one after the other, those of different
+// endpoints at the same time. Each may take as long as it likes: the host waits.
+// When the host takes the transfer back, or the plug is pulled, ctx ends, and what
+// the method returns is dropped.
+//
+// [ErrStall] refuses a transfer. An endpoint other than the control one refuses all
+// further ones then, until the host clears it. Any other error is a transfer that
+// failed on the wire.
+type Device interface {
+	Descriptors() Descriptors
+
+	// Control answers a control request that is not a standard one. The host has
+	// sent out with it, or gets as much of the result as it asked for.
+	Control(ctx context.Context, s Setup, out []byte) (in []byte, err error)
+
+	// Out takes what the host sends to an endpoint, which is 1 to 15.
+	Out(ctx context.Context, endpoint uint8, data []byte) error
+
+	// In returns what the device sends to the host from an endpoint, which is 1 to
+	// 15: length bytes, or fewer if that is all.
+	In(ctx context.Context, endpoint uint8, length int) ([]byte, error)
+}
+
+// ErrStall is a device's refusal.
+var ErrStall = errors.New("USB stall")
+
+// A Setup begins a control transfer (USB 2.0, 9.3).
+type Setup struct {
+	Type, Request        uint8
+	Value, Index, Length uint16
+}
+
+// Types of requests to a vendor's own device, to and from the device and an
+// interface of it (USB 2.0, table 9-2).
+const (
+	VendorOut          = 0x40
+	VendorOutInterface = 0x41
+	VendorIn           = 0xc0
+	VendorInInterface  = 0xc1
+)
+
+// ControlOnly is a part of devices that have no endpoint but the control one.
+type ControlOnly struct{}
+
+func (ControlOnly) Out(context.Context, uint8, []byte) error       { return ErrStall }
+func (ControlOnly) In(context.Context, uint8, int) ([]byte, error) { return nil, ErrStall }
