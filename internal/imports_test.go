@@ -47,6 +47,7 @@ var rooms = map[string][]string{
 	"lab/cable":          {"linux/usbip", "linux/uevent"},
 	"lab/inside":         {"format/mbr", "linux/initramfs", "linux/uevent", "linux/usbip", "lab/cable"},
 	"lab/usb":            {"linux/usbip", "lab/cable"},
+	"lab/board":          {"node", "linux/usbip", "lab/usb"},
 	"lab/labtest":        {"linux/initramfs"},
 	"lab/labtest/guest":  {"linux/initramfs", "linux/uevent"},
 	"lab/labtest/vm":     {"lab", "lab/labtest", "lab/labtest/guest"},

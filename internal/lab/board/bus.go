@@ -1,0 +1,113 @@
+// Package board plays the boards that switch nodes: the firmware of ClusterCTRL
+// boards, and the expander of a ClusterHAT. A board is a chip on an I2C bus, which
+// is a USB device that Linux has a driver for (i2c-tiny-usb). That is what
+// ClusterCTRL boards are; the ClusterHAT's bus is a part of the Pi.
+//
+// A played board has a journal of all that its registers were given, and can be
+// made to fail: see [Bus.Answer] and the fields of the boards.
+package board
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+
+	"clusterctrl/internal/lab/usb"
+	"clusterctrl/internal/linux/usbip"
+)
+
+// Address is that of the only chip on each bus.
+const Address = 0x20
+
+// A Chip is one on an I2C bus. Its methods return false for "not acknowledged", and
+// are not called at the same time.
+type Chip interface {
+	Write(data []byte) bool
+	Read(data []byte) bool
+}
+
+// A Bus is a USB device that is an I2C bus with one chip.
+type Bus struct {
+	usb.ControlOnly
+	Vendor, Product uint16
+	Chip            Chip
+
+	// Answer is asked before each message on the bus whether it is answered. It may
+	// be slow, and may pull the plug. Nil answers all that are for the chip.
+	Answer func(Message) bool
+
+	mu       sync.Mutex
+	messages int
+	answered bool // the last message
+}
+
+// A Message is one on an I2C bus, a write or a read. A transaction of Linux's that
+// reads registers has two: a write that says from which on, and a read.
+type Message struct {
+	Number  int // how many came before
+	Address uint16
+	Read    bool
+	Data    []byte // of a write
+}
+
+func (b *Bus) Descriptors() usb.Descriptors {
+	return usb.Descriptors{
+		Speed:         usbip.FullSpeed,
+		Device:        usb.DeviceDescriptor{USB: 0x0110, MaxPacket: 64, Vendor: b.Vendor, Product: b.Product, Release: 0x0100, Configurations: 1},
+		Configuration: usb.Configuration(usb.Interface{Class: 0xff}),
+	}
+}
+
+// Requests of the driver (drivers/i2c/busses/i2c-tiny-usb.c). Those of messages say
+// in their low bits whether a transaction begins or ends.
+const (
+	capabilities = 1
+	setDelay     = 2
+	status       = 3
+	message      = 4
+	beginOrEnd   = 3
+)
+
+// What the driver is told: plain I2C and SMBus by way of it (linux/i2c.h), and how
+// the last message went.
+const (
+	plainI2C        = 0x00000001
+	emulatedSMBus   = 0x0eff0008
+	acknowledged    = 1
+	notAcknowledged = 2
+)
+
+// Control does what the driver asks for.
+func (b *Bus) Control(_ context.Context, s usb.Setup, out []byte) ([]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	request := s.Request
+	if request >= message {
+		request &^= beginOrEnd
+	}
+	switch {
+	case s.Type == usb.VendorInInterface && request == capabilities:
+		return binary.LittleEndian.AppendUint32(nil, plainI2C|emulatedSMBus), nil
+	case s.Type == usb.VendorOutInterface && request == setDelay:
+		return nil, nil
+	case s.Type == usb.VendorInInterface && request == status && b.answered:
+		return []byte{acknowledged}, nil
+	case s.Type == usb.VendorInInterface && request == status:
+		return []byte{notAcknowledged}, nil
+	case s.Type == usb.VendorOutInterface && request == message:
+		b.answered = b.reaches(Message{Address: s.Index, Data: out}) && b.Chip.Write(out)
+		return nil, nil
+	case s.Type == usb.VendorInInterface && request == message:
+		in := make([]byte, s.Length)
+		b.answered = b.reaches(Message{Address: s.Index, Read: true}) && b.Chip.Read(in)
+		return in, nil
+	}
+	return nil, usb.ErrStall
+}
+
+// reaches reports whether a message gets to the chip.
+func (b *Bus) reaches(m Message) bool {
+	m.Number = b.messages
+	b.messages++
+	return (b.Answer == nil || b.Answer(m)) && m.Address == Address
+}

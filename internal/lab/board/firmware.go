@@ -1,0 +1,258 @@
+package board
+
+import (
+	"slices"
+	"sync"
+
+	"clusterctrl/internal/node"
+)
+
+// Registers of a ClusterCTRL board.
+const (
+	versionRegister = 0x00
+	maxPiRegister   = 0x01
+	orderRegister   = 0x02
+	modeRegister    = 0x03
+	typeRegister    = 0x04
+	data7Register   = 0x05 // and so on down to
+	data0Register   = 0x0c
+	commandRegister = 0x0d
+	statusRegister  = 0x0e
+	registers       = 0x0f
+)
+
+// layout is what the version register says.
+const layout = 1
+
+// A Firmware plays that of a ClusterCTRL board. Its fields are not to be changed
+// while it is plugged in.
+type Firmware struct {
+	Kind
+	Name        string // in the journal
+	Journal     *Journal
+	Version     [2]byte   // major, minor; zero for 1.8
+	ADC         []Reading // what its converters measure
+	Temperature uint16    // what its sensor measures; see [Reading]
+
+	// Busy is how often the command register is read as not done yet, for each
+	// command. Until then nothing is written to the board, and nothing is done. -1
+	// is for ever.
+	Busy int
+
+	// Nonsense is what registers read as, whatever they hold.
+	Nonsense map[byte]byte
+
+	// Switched is told that a node's power went on or off, Cycled that the hub was
+	// off for a time, in units of 10 ms. They may be nil, and must not wait, nor ask
+	// the board.
+	Switched func(x int, on bool)
+	Cycled   func(time int)
+
+	// Restarted is told that the board restarts, which pulls its plug on a desk. If
+	// it is nil, the board does not manage to.
+	Restarted func()
+
+	mu      sync.Mutex
+	started bool
+	now     State
+	saved   State
+	pointer byte
+	memory  [registers]byte
+	running byte // the command that is not done yet, or 0
+	polls   int  // how often that was read since it began
+}
+
+// A Reading is what a converter measures: Kind 1 is in units of 6.4453125 mV, 2 of
+// 33.34093896 mV. That of a temperature is (raw-247)/1.22 degrees Celsius.
+type Reading struct {
+	Kind byte
+	Raw  uint16
+}
+
+// State is how a board is. That of node x has the index x; that of the board itself
+// is 0.
+type State struct {
+	Order          byte
+	Power, USBBoot [256]bool
+	Alert          [256]bool
+	LEDs           bool // whether they may be lit
+	PowerLED, ACT  bool
+	Fan            byte
+}
+
+// factory is how boards are delivered.
+var factory = State{Order: 20, LEDs: true, PowerLED: true, ACT: true}
+
+// Device is the board's end of a USB cable.
+func (f *Firmware) Device() *Bus {
+	return &Bus{Vendor: node.VendorID, Product: f.Product, Chip: f}
+}
+
+// Save has the board keep a state, as if it had been set and saved.
+func (f *Firmware) Save(s State) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.saved, f.started = s, false
+	f.start()
+}
+
+// State returns how the board is.
+func (f *Firmware) State() State {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.start()
+	return f.now
+}
+
+// PowerCycle takes the board's own power away and gives it back: it is as it was
+// saved.
+func (f *Firmware) PowerCycle() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.start()
+	f.restart()
+}
+
+// start makes the board what it is after power-up, the first time.
+func (f *Firmware) start() {
+	if f.started {
+		return
+	}
+	f.started = true
+	if f.saved == (State{}) {
+		f.saved = factory
+	}
+	if f.Version == ([2]byte{}) {
+		f.Version = [2]byte{1, 8}
+	}
+	f.restart()
+}
+
+// restart has all nodes lose their power; those that were saved as on get it back.
+func (f *Firmware) restart() {
+	for x := range f.now.Power {
+		f.power(x, false)
+	}
+	f.now = f.saved
+	f.now.Alert, f.now.Power = [256]bool{}, [256]bool{}
+	f.now.Order = max(f.now.Order, 1)
+	f.memory, f.running = [registers]byte{}, 0
+	for x, on := range f.saved.Power {
+		f.power(x, on)
+	}
+}
+
+func (f *Firmware) power(x int, on bool) {
+	was := f.now.Power[x]
+	f.now.Power[x] = on
+	if was != on && f.Switched != nil {
+		f.Switched(x, on)
+	}
+}
+
+// Write takes the number of a register and values for it and those behind it. While
+// a command runs, values are refused.
+func (f *Firmware) Write(data []byte) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.start()
+	if len(data) == 0 {
+		return true
+	}
+	f.pointer = data[0]
+	for _, value := range data[1:] {
+		w := Write{f.Name, f.pointer, value, f.running != 0}
+		f.Journal.note(w)
+		if w.Refused {
+			return false
+		}
+		f.set(f.pointer, value)
+		f.pointer++
+	}
+	return true
+}
+
+// set writes a register. Those that tell what the board is take nothing.
+func (f *Firmware) set(register, value byte) {
+	if register < data7Register || register > commandRegister {
+		return
+	}
+	f.memory[register] = value
+	if register == commandRegister && value != 0 {
+		f.running, f.polls = value, 0
+		f.proceed()
+	}
+}
+
+// Read reads registers. Beside the command's own, all are read while a command runs
+// as they were before.
+func (f *Firmware) Read(data []byte) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.start()
+	for i := range data {
+		data[i] = f.get(f.pointer)
+		f.pointer++
+	}
+	return true
+}
+
+func (f *Firmware) get(register byte) byte {
+	if register == commandRegister && f.running != 0 {
+		f.proceed()
+		f.polls++
+	}
+	if value, ok := f.Nonsense[register]; ok {
+		return value
+	}
+	switch register {
+	case versionRegister:
+		return layout
+	case maxPiRegister:
+		return f.MaxPi
+	case orderRegister:
+		return f.now.Order
+	case typeRegister:
+		return f.Type
+	}
+	if register < registers {
+		return f.memory[register]
+	}
+	return 0xff
+}
+
+// proceed does the command that runs, once it has been asked for often enough.
+func (f *Firmware) proceed() {
+	if f.Busy >= 0 && f.polls >= f.Busy {
+		command := f.running
+		f.running = 0
+		f.memory[statusRegister] = f.do(command)
+		f.memory[commandRegister] = 0
+	}
+}
+
+// answer puts a command's results into data0, data1 and so on.
+func (f *Firmware) answer(values ...byte) {
+	for i, value := range values {
+		f.memory[data0Register-i] = value
+	}
+}
+
+// path puts ports of hubs into data7, data6 and so on.
+func (f *Firmware) path(ports ...byte) {
+	for i := range 8 {
+		f.memory[data7Register+i] = 0xff
+	}
+	copy(f.memory[data7Register:], ports)
+}
+
+// Nodes returns which nodes have power.
+func (s State) Nodes() []int {
+	var nodes []int
+	for x, on := range s.Power {
+		if on {
+			nodes = append(nodes, x)
+		}
+	}
+	return slices.Clip(nodes)
+}
