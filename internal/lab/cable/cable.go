@@ -27,7 +27,8 @@ const (
 type Cable struct {
 	mu      sync.Mutex
 	in      bool
-	ends    [2]*wire // nil if the machine is off
+	hubOff  bool
+	ends    [2]end // nil if the machine is off
 	session uint32   // the last
 	live    bool     // whether it goes on
 }
@@ -40,6 +41,14 @@ func (c *Cable) Plug(in bool) {
 	c.update()
 }
 
+// SwitchHub switches the port of the hub that the plug is in. It is on at first.
+func (c *Cable) SwitchHub(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hubOff = !on
+	c.update()
+}
+
 // IsIn reports whether the plug is in.
 func (c *Cable) IsIn() bool {
 	c.mu.Lock()
@@ -47,7 +56,7 @@ func (c *Cable) IsIn() bool {
 	return c.in
 }
 
-// Connected reports whether the plug is in and both machines are on.
+// Connected reports whether the plug is in and all is on: both machines, and the hub.
 func (c *Cable) Connected() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,12 +74,18 @@ func (c *Cable) Serve(side Side, stream io.ReadWriteCloser) error {
 	return errors.Join(err, w.close())
 }
 
-func (c *Cable) set(side Side, w *wire) {
+func (c *Cable) set(side Side, e end) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.end()
-	c.ends[side] = w
+	c.ends[side] = e
 	c.update()
+}
+
+// An end is where a side's messages go.
+type end interface {
+	tell(frame) // of a session that begins or is over; does not wait
+	send(frame) // with what the other side says
 }
 
 // relay passes on what a machine says.
@@ -95,7 +110,7 @@ func (c *Cable) relay(side Side, stream io.Reader) error {
 }
 
 // peer returns the end that a message of a session is for, if it still is.
-func (c *Cable) peer(side Side, session uint32) *wire {
+func (c *Cable) peer(side Side, session uint32) end {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.live || session != c.session {
@@ -116,7 +131,7 @@ func (c *Cable) restart(session uint32) {
 
 // update begins or ends the session, as it should be.
 func (c *Cable) update() {
-	wanted := c.in && c.ends[Node] != nil && c.ends[Controller] != nil
+	wanted := c.in && !c.hubOff && c.ends[Node] != nil && c.ends[Controller] != nil
 	switch {
 	case !wanted:
 		c.end()
@@ -135,9 +150,9 @@ func (c *Cable) end() {
 		return
 	}
 	c.live = false
-	for _, w := range c.ends {
-		if w != nil {
-			w.tell(frame{c.session, unplugged, nil})
+	for _, e := range c.ends {
+		if e != nil {
+			e.tell(frame{c.session, unplugged, nil})
 		}
 	}
 }

@@ -166,6 +166,43 @@ func TestBroken(t *testing.T) {
 	}
 }
 
+// TestPlay has this program be at the node's side: it gets a stream for each session,
+// also after the hub was off, and none when the controller is.
+func TestPlay(t *testing.T) {
+	var c Cable
+	sessions := make(chan io.ReadWriter, 10)
+	over := make(chan error, 10)
+	c.Play(func(stream io.ReadWriter) {
+		sessions <- stream
+		_, err := io.Copy(stream, stream) // an echo
+		over <- err
+	})
+	c.Plug(true)
+	for _, pull := range []func(bool){c.Plug, c.SwitchHub} {
+		controller := on(t, &c, Controller, nil)
+		kernel := controller.kernel(t)
+		<-sessions
+		for _, text := range []string{"hello", strings.Repeat("long", 1<<16)} {
+			says(t, kernel, kernel, text)
+		}
+		pull(false)
+		ends(t, kernel)
+		<-over
+		if c.Connected() {
+			t.Error("connected after the plug was pulled or the hub switched off")
+		}
+		pull(true)
+		kernel = controller.kernel(t)
+		<-sessions
+		says(t, kernel, kernel, "hello again")
+		controller.off()
+		<-over
+	}
+	if len(sessions) > 0 {
+		t.Error("a session began without a controller")
+	}
+}
+
 // TestLate drops what an earlier session had still to say.
 func TestLate(t *testing.T) {
 	var c Cable
