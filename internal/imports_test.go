@@ -43,7 +43,7 @@ var rooms = map[string][]string{
 	"controller/cluster": {"node", "linux/uevent"},
 	"controller/power":   {"node", "linux/uevent", "tree/defaults", "controller/cluster"},
 	"controller/nat":     {"node"},
-	"lab":                {"node", "image/provision", "format/mbr", "format/fat", "tree/rootfs", "image/diskimage", "linux/initramfs", "linux/kmod", "lab/cable", "lab/inside"},
+	"lab":                {"node", "image/provision", "format/mbr", "format/fat", "tree/rootfs", "image/diskimage", "linux/initramfs", "linux/kmod", "lab/board", "lab/cable", "lab/inside", "lab/usb"},
 	"lab/cable":          {"linux/usbip", "linux/uevent"},
 	"lab/inside":         {"format/mbr", "linux/initramfs", "linux/uevent", "linux/usbip", "lab/cable"},
 	"lab/usb":            {"linux/usbip", "lab/cable"},
@@ -54,6 +54,7 @@ var rooms = map[string][]string{
 	// Programs of the tests' machines.
 	"lab/labtest/editor":    {"lab/labtest/guest"},
 	"lab/labtest/restarter": {"lab/labtest/guest"},
+	"lab/labtest/switcher":  {"lab/labtest/guest"},
 }
 
 // tests says what the tests of a room use besides what the room itself uses.

@@ -25,6 +25,12 @@ one of the images is a controller's. It runs until "clusterctrl lab down" or
 Ctrl-C; use another terminal meanwhile. The images are not changed: machines write
 to copies, which are thrown away.
 
+The controller has a board that switches the nodes' power, as on a desk: they are off
+until "clusterctrl on p1" is typed in the controller, or all on from the start with
+--on. Up to p4, the board is a ClusterHAT, else as many ClusterCTRL boards as reach the
+highest node; --board chooses. Without a controller, and with --board none, nodes are
+on.
+
 An image comes with its first boot: a machine restarts twice before it is what it is
 to be, once if it was built with --branded, and on a computer that has to emulate
 everything that takes minutes.
@@ -39,7 +45,7 @@ no such kernel, give the directory of one that was unpacked:
 const labUpExample = `  clusterctrl lab up --kernel kernel out/*-CNAT.img out/*-p[1-4].img
 
   # in another terminal
-  clusterctrl lab console cnat       # then, in there: /usr/sbin/clusterctrl nodes
+  clusterctrl lab console cnat       # then, in there: sudo clusterctrl on p1
   clusterctrl lab unplug p2
   clusterctrl lab cut p1             # its power
   clusterctrl lab down`
@@ -69,8 +75,9 @@ func labCommand() *cobra.Command {
 }
 
 type labFlags struct {
-	kernel string
-	memory int
+	kernel, board string
+	memory        int
+	on            bool
 }
 
 func labUpCommand() *cobra.Command {
@@ -86,6 +93,9 @@ func labUpCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.kernel, "kernel", "", "start the kernel in `DIR`, an unpacked package of Debian's linux-image-arm64")
 	completeDir(cmd, "kernel")
 	cmd.Flags().IntVar(&f.memory, "memory", 512, "give each machine `MIB` of memory")
+	cmd.Flags().StringVar(&f.board, "board", "", "give the controller a `BOARD` that switches the nodes: hat, ctrl or none (default: hat up to p4, else ctrl)")
+	complete(cmd, "board", string(lab.HAT), string(lab.CTRL), string(lab.Mains))
+	cmd.Flags().BoolVar(&f.on, "on", false, "switch all nodes on at the start")
 	return cmd
 }
 
@@ -100,6 +110,10 @@ func labUp(cmd *cobra.Command, f labFlags, images []string) error {
 	if warning != "" {
 		fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s: see --memory\n", warning)
 	}
+	supply, err := lab.ParseSupply(f.board)
+	if err != nil {
+		return usagef("--board %q: %w", f.board, err)
+	}
 	members, err := lab.ReadMembers(cmd.Context(), images, f.memory)
 	if err != nil {
 		return err
@@ -110,7 +124,7 @@ func labUp(cmd *cobra.Command, f labFlags, images []string) error {
 	}
 	var mu sync.Mutex
 	return lab.Up(cmd.Context(), f.kernel, lab.RigConfig{
-		Members: members, Init: programs[node.Program],
+		Members: members, Init: programs[node.Program], Supply: supply, On: f.on,
 		Say: func(line string) {
 			mu.Lock()
 			defer mu.Unlock()

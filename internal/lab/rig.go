@@ -1,11 +1,9 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -26,6 +24,10 @@ type RigConfig struct {
 	Kernel  Kernel         // that all machines run
 	Init    []byte         // this program, for arm64 Linux
 
+	// Supply is what the nodes' power comes from; empty for the one that fits.
+	Supply Supply
+	On     bool // all nodes are on from the start, whatever the supply
+
 	// Say gets a line for all that happens. It may be nil.
 	Say func(line string)
 }
@@ -40,12 +42,14 @@ type MemberConfig struct {
 
 // A Rig is a virtual cluster: a controller, nodes, and the USB cable between it
 // and each of them. The machines have the real thing's kernel drivers at both
-// ends of the cables; what is between them is a stream of bytes.
+// ends of the cables; what is between them is a stream of bytes. The controller's
+// board is played: what the controller writes to it switches the nodes' machines.
 //
 // A machine is started again whenever its system restarts, as a first boot does.
 type Rig struct {
 	RigConfig
 	members []*Member
+	boards  []playedBoard
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
@@ -72,6 +76,9 @@ func NewRig(ctx context.Context, c RigConfig) (_ *Rig, err error) {
 			err = errors.Join(err, r.Close())
 		}
 	}()
+	if r.Supply, err = c.chooseSupply(); err != nil {
+		return nil, err
+	}
 	kernel := filepath.Join(c.Dir, "kernel")
 	if err := os.WriteFile(kernel, c.Kernel.Image, 0o600); err != nil {
 		return nil, err
@@ -91,11 +98,35 @@ func NewRig(ctx context.Context, c RigConfig) (_ *Rig, err error) {
 			return nil, err
 		}
 	}
+	if err := r.installBoards(ctx, controller); err != nil {
+		return nil, err
+	}
 	return r, nil
+}
+
+// Start switches on the machines that have power from the start: the controller, whose
+// boards may keep the nodes off, or all.
+func (r *Rig) Start() {
+	for _, m := range r.members {
+		if m.Controller || r.Supply == Mains {
+			m.PowerOn()
+		}
+	}
 }
 
 func (r *Rig) nodes() []*Member {
 	return slices.DeleteFunc(slices.Clone(r.members), func(m *Member) bool { return m.Controller })
+}
+
+// connect lays a node's cable to a USB port of the controller, if there is one.
+func (r *Rig) connect(m, controller *Member, port int) error {
+	if err := m.stream(cable.Node, m.Cable, inside.NodeStream, 0); err != nil {
+		return err
+	}
+	if controller == nil {
+		return nil
+	}
+	return controller.port(m.Cable, inside.ControllerStream, port)
 }
 
 // Members are the machines, in their order.
@@ -131,6 +162,7 @@ var (
 	diskModules = []string{"virtio_pci", "virtio_blk", "virtio_console", "ext4", "vfat", "nls_cp437", "nls_ascii"}
 	nodeModules = []string{"usbip-vudc", "libcomposite", "usb_f_rndis", "usb_f_ncm", "usb_f_ecm", "usb_f_acm"}
 	hostModules = []string{"vhci-hcd", "rndis_host", "cdc_ncm", "cdc_ether", "cdc-acm", "virtio_net", "bridge", "8021q"}
+	busModules  = []string{"i2c-tiny-usb", "i2c-dev"}
 	mayLack     = []string{"nls_iso8859-1", "autofs4", "nft_masq", "nft_chain_nat", "nft_ct", "nf_tables", "nf_nat"}
 )
 
@@ -139,6 +171,9 @@ func (r *Rig) initramfs(name string, controller bool) (err error) {
 	modules := slices.Concat(diskModules, nodeModules)
 	if controller {
 		modules = slices.Concat(diskModules, hostModules)
+		if r.Supply != Mains {
+			modules = append(modules, busModules...)
+		}
 	}
 	for _, module := range modules {
 		if _, err := initramfs.LoadOrder(r.Kernel.Modules, []string{module}); err != nil {
@@ -158,243 +193,4 @@ func (r *Rig) initramfs(name string, controller bool) (err error) {
 	}
 	archive := initramfs.Archive{Init: r.Init, Modules: modules}
 	return errors.Join(archive.Write(f, r.Kernel.Modules), f.Close())
-}
-
-// A Member is a machine of a virtual cluster. Its methods may be called by
-// several goroutines at once.
-type Member struct {
-	MemberConfig
-	machine *Machine
-	screen  screen
-	power   chan struct{} // asks for the power to be switched on
-	say     func(format string, args ...any)
-
-	// Cable is that of a node, nil for a controller. It is there even if there is
-	// no controller.
-	Cable   *cable.Cable
-	sockets []net.Listener
-	serving sync.WaitGroup
-
-	mu   sync.Mutex
-	boot *Boot // nil if the machine is off
-}
-
-func (r *Rig) newMember(ctx context.Context, c MemberConfig, kernel string) (*Member, error) {
-	initrd := filepath.Join(r.Dir, c.Name+".initramfs")
-	if err := r.initramfs(initrd, c.Controller); err != nil {
-		return nil, err
-	}
-	m := &Member{MemberConfig: c, power: make(chan struct{}, 1)}
-	m.say = func(format string, args ...any) { r.Say(c.Name + ": " + fmt.Sprintf(format, args...)) }
-	if !c.Controller {
-		m.Cable = new(cable.Cable)
-		m.Cable.Plug(true)
-	}
-	args := []string{"-m", fmt.Sprint(c.Memory)}
-	if c.Controller {
-		args = append(args, "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net")
-	}
-	machine, err := New(ctx, Config{
-		Model: rigModel, Image: c.Image, Dir: r.Dir, Transcript: &m.screen, QEMU: args,
-		Software: &Software{Kernel: kernel, Initramfs: initrd},
-		// The names of network cards are the kernel's, as on a Pi.
-		KernelArgs: []string{"net.ifnames=0"},
-	})
-	if err != nil {
-		return nil, err
-	}
-	m.machine = machine
-	r.running.Go(func() { m.run(ctx) })
-	return m, nil
-}
-
-// portsPerDevice is how many streams a serial device of virtio has, less one that
-// is a console's.
-const portsPerDevice = 30
-
-// connect lays a node's cable to a USB port of the controller, if there is one.
-func (r *Rig) connect(m, controller *Member, port int) error {
-	if err := m.stream(cable.Node, m.Cable, inside.NodeStream, 0); err != nil {
-		return err
-	}
-	if controller == nil {
-		return nil
-	}
-	return controller.stream(cable.Controller, m.Cable, fmt.Sprint(inside.ControllerStream, port), port)
-}
-
-// stream connects a machine, whenever it is on, with its side of a cable.
-func (m *Member) stream(side cable.Side, c *cable.Cable, name string, n int) error {
-	socket := filepath.Join(m.machine.dir, fmt.Sprint("cable", n))
-	l, err := Listen(socket)
-	if err != nil {
-		return err
-	}
-	m.sockets = append(m.sockets, l)
-	if n%portsPerDevice == 0 {
-		m.machine.QEMU = append(m.machine.QEMU, "-device", fmt.Sprintf("virtio-serial-pci,id=serial%d,max_ports=%d", n/portsPerDevice, portsPerDevice+1))
-	}
-	m.machine.QEMU = append(m.machine.QEMU, "-chardev", fmt.Sprintf("socket,id=cable%d,path=%s", n, option(socket)),
-		"-device", fmt.Sprintf("virtserialport,bus=serial%d.0,chardev=cable%d,name=%s", n/portsPerDevice, n, name))
-	m.serving.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return // it was closed
-			}
-			if err := c.Serve(side, conn); err != nil {
-				m.say("cable: %v", err)
-			}
-		}
-	})
-	return nil
-}
-
-func (m *Member) close() error {
-	err := m.machine.Close()
-	for _, l := range m.sockets {
-		err = errors.Join(err, l.Close())
-	}
-	m.serving.Wait()
-	return err
-}
-
-// run starts the machine whenever it is asked to, and again when its system
-// restarts, until ctx ends.
-func (m *Member) run(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-m.power:
-		}
-		m.say("on")
-		how, err := m.start(ctx)
-		for ; how == Restarted; how, err = m.start(ctx) {
-			m.say("restarts")
-		}
-		switch {
-		case ctx.Err() != nil:
-			return
-		case errors.Is(err, ErrPanic):
-			m.say("off: %v: \"clusterctrl lab console %s\" shows its last words", ErrPanic, m.Name)
-		case err != nil:
-			m.say("off: %v", err)
-		default:
-			m.say("%v", how)
-		}
-	}
-}
-
-// start is one boot.
-func (m *Member) start(ctx context.Context) (Outcome, error) {
-	b, err := m.machine.Boot(ctx)
-	if err != nil {
-		return 0, err
-	}
-	m.set(b)
-	defer m.set(nil)
-	return b.Wait()
-}
-
-func (m *Member) set(b *Boot) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.boot = b
-}
-
-// IsOn reports whether the machine is on.
-func (m *Member) IsOn() bool { return m.current() != nil }
-
-func (m *Member) current() *Boot {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.boot
-}
-
-// PowerOn switches the machine on, if it is off.
-func (m *Member) PowerOn() {
-	if !m.IsOn() {
-		select {
-		case m.power <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// Cut cuts the machine's power, if it is on.
-func (m *Member) Cut() {
-	if b := m.current(); b != nil {
-		b.Cut() // how it ends is said by run
-	}
-}
-
-// Show writes what the machine's serial console shows to w, the end of what it has
-// shown already first, until w fails or ctx ends.
-func (m *Member) Show(ctx context.Context, w io.Writer) error { return m.screen.show(ctx, w) }
-
-// Write types on the machine's serial console. If the machine is off, nobody
-// listens.
-func (m *Member) Write(p []byte) (int, error) {
-	if b := m.current(); b != nil {
-		b.Write(p)
-	}
-	return len(p), nil
-}
-
-// A screen shows what is written to it to all who look.
-type screen struct {
-	mu      sync.Mutex
-	shown   []byte // the end of it
-	lookers map[chan []byte]bool
-}
-
-// maxShown is how much of the past those see who look.
-const maxShown = 8 << 10
-
-func (s *screen) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.shown = bytes.Clone(last(append(s.shown, p...), maxShown))
-	for l := range s.lookers {
-		select {
-		case l <- bytes.Clone(p):
-		default: // who does not keep up loses sight
-			delete(s.lookers, l)
-			close(l)
-		}
-	}
-	return len(p), nil
-}
-
-// errSlow says that a console showed more than was taken.
-var errSlow = errors.New("the console showed more than was read")
-
-func (s *screen) show(ctx context.Context, w io.Writer) error {
-	l := make(chan []byte, 1024)
-	s.mu.Lock()
-	if s.lookers == nil {
-		s.lookers = map[chan []byte]bool{}
-	}
-	s.lookers[l] = true
-	l <- bytes.Clone(s.shown)
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.lookers, l)
-		s.mu.Unlock()
-	}()
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case text, ok := <-l:
-			if !ok {
-				return errSlow
-			}
-			if _, err := w.Write(text); err != nil {
-				return err
-			}
-		}
-	}
 }

@@ -36,9 +36,7 @@ func Up(ctx context.Context, kernel string, c RigConfig) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, rig.Close()) }()
-	for _, m := range rig.Members() {
-		m.PowerOn()
-	}
+	rig.Start()
 	return rig.Serve(ctx, socket)
 }
 

@@ -1,5 +1,7 @@
 package board
 
+import "time"
+
 // Commands of a ClusterCTRL board. Their argument is in data0, where they have one;
 // x is a node's number on the board.
 const (
@@ -123,7 +125,7 @@ func (f *Firmware) doBoard(command, argument byte) byte {
 	switch command {
 	case hubCycle:
 		if f.Cycled != nil {
-			f.Cycled(max(int(argument), 10))
+			f.Cycled(time.Duration(max(argument, 10)) * 10 * time.Millisecond)
 		}
 	case hubOn, hubOff:
 		return notSupported
@@ -158,7 +160,7 @@ func (f *Firmware) save(command byte) byte {
 	case saveAll:
 		f.saved = f.now
 	case saveDefaults:
-		f.saved = factory
+		f.saved = Delivered()
 	case saveOrder:
 		f.saved.Order = f.now.Order
 	case saveUSBBoot:

@@ -3,6 +3,7 @@ package board
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"clusterctrl/internal/node"
 )
@@ -42,11 +43,10 @@ type Firmware struct {
 	// Nonsense is what registers read as, whatever they hold.
 	Nonsense map[byte]byte
 
-	// Switched is told that a node's power went on or off, Cycled that the hub was
-	// off for a time, in units of 10 ms. They may be nil, and must not wait, nor ask
-	// the board.
+	// Switched is told that a node's power went on or off, Cycled that the hub goes off
+	// for a time. They may be nil, and must not wait, nor ask the board.
 	Switched func(x int, on bool)
-	Cycled   func(time int)
+	Cycled   func(off time.Duration)
 
 	// Restarted is told that the board restarts, which pulls its plug on a desk. If
 	// it is nil, the board does not manage to.
@@ -80,20 +80,19 @@ type State struct {
 	Fan            byte
 }
 
-// factory is how boards are delivered.
-var factory = State{Order: 20, LEDs: true, PowerLED: true, ACT: true}
+// Delivered returns how boards are delivered.
+func Delivered() State { return State{Order: 20, LEDs: true, PowerLED: true, ACT: true} }
 
 // Device is the board's end of a USB cable.
 func (f *Firmware) Device() *Bus {
 	return &Bus{Vendor: node.VendorID, Product: f.Product, Chip: f}
 }
 
-// Save has the board keep a state, as if it had been set and saved.
+// Save has a board that has no power yet keep a state, as if it had been set and saved.
 func (f *Firmware) Save(s State) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.saved, f.started = s, false
-	f.start()
+	f.saved = s
 }
 
 // State returns how the board is.
@@ -104,23 +103,30 @@ func (f *Firmware) State() State {
 	return f.now
 }
 
-// PowerCycle takes the board's own power away and gives it back: it is as it was
-// saved.
-func (f *Firmware) PowerCycle() {
+// PowerOn gives the board its own power: it is as it was saved. So does whoever speaks
+// to it first.
+func (f *Firmware) PowerOn() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.start()
-	f.restart()
 }
 
-// start makes the board what it is after power-up, the first time.
+// PowerOff takes the board's own power away.
+func (f *Firmware) PowerOff() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.nodesOff()
+	f.started = false
+}
+
+// start makes the board what it is after power-up, if it had no power.
 func (f *Firmware) start() {
 	if f.started {
 		return
 	}
 	f.started = true
 	if f.saved == (State{}) {
-		f.saved = factory
+		f.saved = Delivered()
 	}
 	if f.Version == ([2]byte{}) {
 		f.Version = [2]byte{1, 8}
@@ -128,11 +134,15 @@ func (f *Firmware) start() {
 	f.restart()
 }
 
-// restart has all nodes lose their power; those that were saved as on get it back.
-func (f *Firmware) restart() {
+func (f *Firmware) nodesOff() {
 	for x := range f.now.Power {
 		f.power(x, false)
 	}
+}
+
+// restart has all nodes lose their power; those that were saved as on get it back.
+func (f *Firmware) restart() {
+	f.nodesOff()
 	f.now = f.saved
 	f.now.Alert, f.now.Power = [256]bool{}, [256]bool{}
 	f.now.Order = max(f.now.Order, 1)

@@ -158,8 +158,8 @@ func TestSaved(t *testing.T) {
 	if got := written(j); got != want {
 		t.Errorf("journal:\n%swant\n%s", got, want)
 	}
-	f.PowerCycle()
-	if got := f.State(); got != factory {
+	f.PowerOff()
+	if got := f.State(); got != Delivered() {
 		t.Errorf("after power-up: %+v, want as delivered", got)
 	}
 	h.do(`
@@ -169,8 +169,8 @@ func TestSaved(t *testing.T) {
 		w 0d f3
 		w 0d f5
 		w 0c 01 03`)
-	f.PowerCycle()
-	wanted := factory
+	f.PowerOff()
+	wanted := Delivered()
 	wanted.Order, wanted.Power[3] = 9, true
 	if got := f.State(); got != wanted {
 		t.Errorf("after power-up: %+v, want %+v", got, wanted)
@@ -179,8 +179,8 @@ func TestSaved(t *testing.T) {
 		w 0c 02 12
 		w 0d f0
 		w 0d f1`)
-	f.PowerCycle()
-	if got := f.State(); got != factory {
+	f.PowerOff()
+	if got := f.State(); got != Delivered() {
 		t.Errorf("after power-up: %+v, want as delivered", got)
 	}
 	if got, want := fmt.Sprint(switched), "[3 true 1 true 1 false 3 false 3 true 1 true 1 false 3 false 3 true 3 false]"; got != want {

@@ -74,7 +74,7 @@ func (h *HAT) DeviceTree() map[string]string {
 	}
 }
 
-// start makes the HAT what it is after power-up, the first time.
+// start makes the HAT what it is after power-up, if it had no power.
 func (h *HAT) start() {
 	if h.started {
 		return
@@ -87,16 +87,22 @@ func (h *HAT) start() {
 
 func (h *HAT) reset() { h.output, h.polarity, h.direction, h.pullUp = 0xff, 0, allInputs, 0xff }
 
-// PowerCycle takes the HAT's power away and gives it back.
-func (h *HAT) PowerCycle() {
+// PowerOn gives the HAT power. So does whoever speaks to it first.
+func (h *HAT) PowerOn() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.start()
-	was := h.state()
-	off := HATState{Hub: was.Hub}
-	h.tell(was, off)
-	h.reset()
-	h.tell(off, h.state())
+}
+
+// PowerOff takes the HAT's power away.
+func (h *HAT) PowerOff() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.started {
+		was := h.state()
+		h.tell(was, HATState{Hub: was.Hub})
+	}
+	h.started = false
 }
 
 // pins are the levels of all pins.

@@ -37,7 +37,7 @@ func TestHAT(t *testing.T) {
 		if got, want := h.State(), (HATState{[5]bool{3: true}, true}); got != want {
 			t.Errorf("version %x: %+v, want %+v", tt.version, got, want)
 		}
-		h.PowerCycle()
+		h.PowerOff()
 		if got := h.State(); got.Power != [5]bool{} {
 			t.Errorf("version %x: after power-up %+v, want all off", tt.version, got)
 		}

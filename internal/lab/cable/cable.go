@@ -29,8 +29,8 @@ type Cable struct {
 	in      bool
 	hubOff  bool
 	ends    [2]end // nil if the machine is off
-	session uint32   // the last
-	live    bool     // whether it goes on
+	session uint32 // the last
+	live    bool   // whether it goes on
 }
 
 // Plug plugs the cable in or pulls it out.
@@ -38,6 +38,14 @@ func (c *Cable) Plug(in bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.in = in
+	c.update()
+}
+
+// Replug pulls the cable out and plugs it in again, if it is in.
+func (c *Cable) Replug() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.end()
 	c.update()
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -30,9 +32,10 @@ const unit = `[Unit]
 Description=Virtual USB cables of the lab
 DefaultDependencies=no
 Conflicts=shutdown.target
-Before=shutdown.target
+Before=shutdown.target clusterctrl-init.service
 
 [Service]
+Type=notify
 ExecStart=` + ourDir + "/" + Name + "\n"
 
 // Main is /init of a virtual machine, args its arguments. It returns only if
@@ -207,18 +210,27 @@ func Serve() error {
 		return err
 	}
 	var ends sync.WaitGroup
-	errs := make(chan error, len(names))
+	errs := make(chan error, len(names)+1)
+	hat := false
 	for _, name := range names {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			return err
 		}
-		attach, err := attacher(strings.TrimSpace(string(text)))
+		stream := strings.TrimSpace(string(text))
+		attach, err := attacher(stream)
 		if err != nil {
 			return err
 		}
+		hat = hat || strings.HasPrefix(stream, HATStream)
 		device := "/dev/" + filepath.Base(filepath.Dir(name))
 		ends.Go(func() { errs <- serve(device, attach) })
+	}
+	if hat {
+		errs <- awaitHAT()
+	}
+	if err := notifyReady(); err != nil {
+		return err
 	}
 	ends.Wait()
 	close(errs)
@@ -229,13 +241,38 @@ func Serve() error {
 	return all
 }
 
+// hatBus is the I2C bus that the HAT is on.
+const hatBus = "/dev/i2c-1"
+
+func awaitHAT() error {
+	return uevent.Wait(context.Background(), func() (bool, error) {
+		_, err := os.Stat(hatBus)
+		return err == nil, nil
+	}, "i2c-dev")
+}
+
+// notifyReady tells systemd, if it has started us, that the unit is up (sd_notify(3)).
+func notifyReady() error {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
+		return nil
+	}
+	conn, err := net.Dial("unixgram", socket)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(conn, "READY=1")
+	return errors.Join(err, conn.Close())
+}
+
 func attacher(stream string) (func(context.Context, *os.File) error, error) {
 	if stream == NodeStream {
 		return cable.AttachNode, nil
 	}
-	port, err := strconv.Atoi(strings.TrimPrefix(stream, ControllerStream))
+	number := strings.TrimPrefix(strings.TrimPrefix(stream, ControllerStream), HATStream)
+	port, err := strconv.Atoi(number)
 	if err != nil {
-		return nil, fmt.Errorf("stream %q: want %s or %sN", stream, NodeStream, ControllerStream)
+		return nil, fmt.Errorf("stream %q: want %s, %sN or %sN", stream, NodeStream, ControllerStream, HATStream)
 	}
 	return cable.AttachController(usbip.Port(port)), nil
 }

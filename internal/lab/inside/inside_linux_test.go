@@ -34,7 +34,7 @@ func TestPartition(t *testing.T) {
 
 func TestAttacher(t *testing.T) {
 	for stream, ok := range map[string]bool{
-		NodeStream: true, ControllerStream + "0": true, ControllerStream + "251": true,
+		NodeStream: true, ControllerStream + "0": true, ControllerStream + "251": true, HATStream + "4": true,
 		"": false, ControllerStream: false, ControllerStream + "x": false,
 	} {
 		if _, err := attacher(stream); (err == nil) != ok {

@@ -1,4 +1,4 @@
-package usb
+package usb_test
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 
 	"clusterctrl/internal/lab/labtest"
 	"clusterctrl/internal/lab/labtest/vm"
+	"clusterctrl/internal/lab/usb"
 	"clusterctrl/internal/linux/uevent"
 	"clusterctrl/internal/linux/usbip"
 )
@@ -55,11 +56,11 @@ func transfers(t *testing.T, f *os.File) {
 			t.Errorf("%d bytes came back, %v; want the %d that were sent", n, err, size)
 		}
 	}
-	if n, err := request(f, Setup{VendorOut, 1, 0x1234, 0x5678, 3}, []byte("abc")); n != 3 || err != nil {
+	if n, err := request(f, usb.Setup{usb.VendorOut, 1, 0x1234, 0x5678, 3}, []byte("abc")); n != 3 || err != nil {
 		t.Errorf("control transfer out: %d, %v", n, err)
 	}
 	got := make([]byte, 100)
-	n, err := request(f, Setup{VendorIn, 2, 0, 0, 100}, got)
+	n, err := request(f, usb.Setup{usb.VendorIn, 2, 0, 0, 100}, got)
 	if want := "type 40, request 1, value 1234, index 5678, length 3: abc"; err != nil || string(got[:n]) != want {
 		t.Errorf("control transfer in: %q, %v; want %q", got[:n], err, want)
 	}
@@ -67,10 +68,10 @@ func transfers(t *testing.T, f *os.File) {
 
 // stalls has endpoints refuse transfers.
 func stalls(t *testing.T, d *echo, f *os.File) {
-	if _, err := request(f, Setup{VendorIn, 99, 0, 0, 4}, make([]byte, 4)); !errors.Is(err, unix.EPIPE) {
+	if _, err := request(f, usb.Setup{usb.VendorIn, 99, 0, 0, 4}, make([]byte, 4)); !errors.Is(err, unix.EPIPE) {
 		t.Errorf("unknown request: %v, want %v", err, unix.EPIPE)
 	}
-	if _, err := request(f, Setup{VendorIn, 2, 0, 0, 4}, make([]byte, 4)); err != nil {
+	if _, err := request(f, usb.Setup{usb.VendorIn, 2, 0, 0, 4}, make([]byte, 4)); err != nil {
 		t.Errorf("request after a stall: %v", err)
 	}
 	d.stall <- struct{}{}
@@ -98,7 +99,7 @@ func slow(t *testing.T, d *echo, f *os.File) {
 }
 
 // pulled pulls the plug while the host waits for an answer.
-func pulled(t *testing.T, d *echo, plug *Plug, f *os.File) {
+func pulled(t *testing.T, d *echo, plug *usb.Plug, f *os.File) {
 	for len(d.waits) > 0 {
 		<-d.waits
 	}
@@ -119,9 +120,9 @@ func pulled(t *testing.T, d *echo, plug *Plug, f *os.File) {
 }
 
 // plugIn plugs in a device and opens it, once the kernel knows what it is.
-func plugIn(t *testing.T, d *echo) (*Plug, *os.File) {
+func plugIn(t *testing.T, d *echo) (*usb.Plug, *os.File) {
 	t.Helper()
-	plug, err := PlugIn(t.Context(), usbip.Port(2), d)
+	plug, err := usb.PlugIn(t.Context(), usbip.Port(2), d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,9 +188,9 @@ func transfer(f *os.File, endpoint uint32, data []byte, timeout uint32) (int, er
 	return ioctl(f, bulkTransfer, unsafe.Pointer(&t))
 }
 
-func request(f *os.File, s Setup, data []byte) (int, error) {
+func request(f *os.File, s usb.Setup, data []byte) (int, error) {
 	t := struct {
-		Setup
+		usb.Setup
 		timeout uint32
 		data    unsafe.Pointer
 	}{s, 0, unsafe.Pointer(&data[0])}
@@ -217,32 +218,32 @@ func newEcho() *echo {
 	return &echo{heard: make(chan []byte, 1), stall: make(chan struct{}, 1), waits: make(chan struct{}, 100)}
 }
 
-func (*echo) Descriptors() Descriptors {
-	return Descriptors{
+func (*echo) Descriptors() usb.Descriptors {
+	return usb.Descriptors{
 		Speed:  usbip.HighSpeed,
-		Device: DeviceDescriptor{USB: 0x0200, MaxPacket: 64, Vendor: 0x1209, Product: 1, ProductString: 2, Configurations: 1},
-		Configuration: Configuration(Interface{Class: 0xff, Endpoints: []Endpoint{
-			{Address: 1, Attributes: Bulk, MaxPacket: 512}, {Address: 0x82, Attributes: Bulk, MaxPacket: 512},
+		Device: usb.DeviceDescriptor{USB: 0x0200, MaxPacket: 64, Vendor: 0x1209, Product: 1, ProductString: 2, Configurations: 1},
+		Configuration: usb.Configuration(usb.Interface{Class: 0xff, Endpoints: []usb.Endpoint{
+			{Address: 1, Attributes: usb.Bulk, MaxPacket: 512}, {Address: 0x82, Attributes: usb.Bulk, MaxPacket: 512},
 		}}),
 		Strings: map[uint8]string{2: "écho"},
 	}
 }
 
-func (d *echo) Control(_ context.Context, s Setup, out []byte) ([]byte, error) {
+func (d *echo) Control(_ context.Context, s usb.Setup, out []byte) ([]byte, error) {
 	switch {
-	case s.Type == VendorOut && s.Request == 1:
+	case s.Type == usb.VendorOut && s.Request == 1:
 		d.said = fmt.Sprintf("type %x, request %d, value %x, index %x, length %d: %s", s.Type, s.Request, s.Value, s.Index, s.Length, out)
 		return nil, nil
-	case s.Type == VendorIn && s.Request == 2:
+	case s.Type == usb.VendorIn && s.Request == 2:
 		return []byte(d.said), nil
 	}
-	return nil, ErrStall
+	return nil, usb.ErrStall
 }
 
 func (d *echo) Out(ctx context.Context, endpoint uint8, data []byte) error {
 	select {
 	case <-d.stall:
-		return ErrStall
+		return usb.ErrStall
 	default:
 	}
 	select {

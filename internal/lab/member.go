@@ -1,0 +1,275 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"clusterctrl/internal/lab/cable"
+)
+
+// A Member is a machine of a virtual cluster. Its methods may be called by
+// several goroutines at once.
+type Member struct {
+	MemberConfig
+	machine *Machine
+	screen  screen
+	say     func(format string, args ...any)
+
+	// Cable is that of a node, nil for a controller. It is there even if there is
+	// no controller.
+	Cable   *cable.Cable
+	sockets []net.Listener
+	serving sync.WaitGroup
+
+	boards []playedBoard // which lose their power with the machine
+
+	mu    sync.Mutex
+	power bool          // whether there is any
+	due   bool          // the machine has to be started: it was given power, or its button was pressed
+	wake  chan struct{} // tells that due was set
+	boot  *Boot         // nil if the machine is off
+}
+
+func (r *Rig) newMember(ctx context.Context, c MemberConfig, kernel string) (*Member, error) {
+	initrd := filepath.Join(r.Dir, c.Name+".initramfs")
+	if err := r.initramfs(initrd, c.Controller); err != nil {
+		return nil, err
+	}
+	m := &Member{MemberConfig: c, wake: make(chan struct{}, 1)}
+	m.say = func(format string, args ...any) { r.Say(c.Name + ": " + fmt.Sprintf(format, args...)) }
+	if !c.Controller {
+		m.Cable = new(cable.Cable)
+		m.Cable.Plug(true)
+	}
+	args := []string{"-m", fmt.Sprint(c.Memory)}
+	if c.Controller {
+		args = append(args, "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net")
+	}
+	machine, err := New(ctx, Config{
+		Model: rigModel, Image: c.Image, Dir: r.Dir, Transcript: &m.screen, QEMU: args,
+		Software: &Software{Kernel: kernel, Initramfs: initrd},
+		// The names of network cards are the kernel's, as on a Pi.
+		KernelArgs: []string{"net.ifnames=0"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.machine = machine
+	r.running.Go(func() { m.run(ctx) })
+	return m, nil
+}
+
+// portsPerDevice is how many streams a serial device of virtio has, less one that
+// is a console's.
+const portsPerDevice = 30
+
+// stream connects a machine, whenever it is on, with its side of a cable.
+func (m *Member) stream(side cable.Side, c *cable.Cable, name string, n int) error {
+	socket := filepath.Join(m.machine.dir, fmt.Sprint("cable", n))
+	l, err := Listen(socket)
+	if err != nil {
+		return err
+	}
+	m.sockets = append(m.sockets, l)
+	if n%portsPerDevice == 0 {
+		m.machine.QEMU = append(m.machine.QEMU, "-device", fmt.Sprintf("virtio-serial-pci,id=serial%d,max_ports=%d", n/portsPerDevice, portsPerDevice+1))
+	}
+	m.machine.QEMU = append(m.machine.QEMU, "-chardev", fmt.Sprintf("socket,id=cable%d,path=%s", n, option(socket)),
+		"-device", fmt.Sprintf("virtserialport,bus=serial%d.0,chardev=cable%d,name=%s", n/portsPerDevice, n, name))
+	m.serving.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return // it was closed
+			}
+			if err := c.Serve(side, conn); err != nil {
+				m.say("cable: %v", err)
+			}
+		}
+	})
+	return nil
+}
+
+// port connects a controller with its side of a cable, at one of its USB ports. kind
+// is inside.ControllerStream or inside.HATStream.
+func (m *Member) port(c *cable.Cable, kind string, n int) error {
+	return m.stream(cable.Controller, c, fmt.Sprint(kind, n), n)
+}
+
+func (m *Member) close() error {
+	err := m.machine.Close()
+	for _, l := range m.sockets {
+		err = errors.Join(err, l.Close())
+	}
+	m.serving.Wait()
+	return err
+}
+
+// run starts the machine whenever that is due, and again when its system restarts,
+// until ctx ends.
+func (m *Member) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.wake:
+		}
+		for ctx.Err() == nil && m.takeDue() {
+			how, err := m.runOnce(ctx)
+			m.sayEnd(ctx, how, err)
+		}
+	}
+}
+
+// runOnce runs the machine until it is off.
+func (m *Member) runOnce(ctx context.Context) (Outcome, error) {
+	how, err := m.start(ctx, "on")
+	for how == Restarted {
+		how, err = m.start(ctx, "restarts")
+	}
+	return how, err
+}
+
+func (m *Member) sayEnd(ctx context.Context, how Outcome, err error) {
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, ErrPanic):
+		m.say("off: %v: \"clusterctrl lab console %s\" shows its last words", ErrPanic, m.Name)
+	case err != nil:
+		m.say("off: %v", err)
+	default:
+		m.say("%v", how)
+	}
+}
+
+// start is one boot, which is called something.
+func (m *Member) start(ctx context.Context, called string) (Outcome, error) {
+	b, err := m.machine.Boot(ctx)
+	if err != nil {
+		return 0, err
+	}
+	m.begin(b)
+	m.say("%s", called)
+	defer m.end()
+	return b.Wait()
+}
+
+// begin notes that the machine is on, for which it may have lost its power already.
+func (m *Member) begin(b *Boot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.boot, m.due = b, false
+	if !m.power {
+		b.stop(PowerCut, nil)
+	}
+}
+
+func (m *Member) end() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.boot = nil
+}
+
+// IsOn reports whether the machine is on.
+func (m *Member) IsOn() bool { return m.current() != nil }
+
+func (m *Member) current() *Boot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.boot
+}
+
+func (m *Member) takeDue() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	due := m.due
+	m.due = false
+	return due
+}
+
+// PowerOn switches the machine on, if it is off, and its boards.
+func (m *Member) PowerOn() {
+	m.mu.Lock()
+	if m.boot == nil {
+		m.powerOn()
+	}
+	m.mu.Unlock()
+	for _, played := range m.boards {
+		played.PowerOn()
+	}
+}
+
+func (m *Member) powerOn() {
+	m.power, m.due = true, true
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Cut cuts the machine's power, if it is on, and with it that of its boards. It
+// returns when the machine is off.
+func (m *Member) Cut() {
+	b := m.current()
+	m.cut()
+	for _, played := range m.boards {
+		played.PowerOff()
+	}
+	if b != nil {
+		b.Wait() // how it ends is said by run
+	}
+}
+
+// cut takes the machine's power at once.
+func (m *Member) cut() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.power, m.due = false, false
+	if m.boot != nil {
+		m.boot.stop(PowerCut, nil)
+	}
+}
+
+// switchPower is what a board does with the power of the node's machine. A nil member
+// is a node that is not there.
+func (m *Member) switchPower(on bool) {
+	switch {
+	case m == nil:
+	case !on:
+		m.cut()
+	default:
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if !m.power {
+			m.powerOn()
+		}
+	}
+}
+
+// cycleHub switches off the hub's port of the node's cable, for a time. A nil member is
+// a node that is not there.
+func (m *Member) cycleHub(off time.Duration) {
+	if m != nil {
+		m.Cable.SwitchHub(false)
+		time.AfterFunc(off, func() { m.Cable.SwitchHub(true) })
+	}
+}
+
+// Show writes what the machine's serial console shows to w, the end of what it has
+// shown already first, until w fails or ctx ends.
+func (m *Member) Show(ctx context.Context, w io.Writer) error { return m.screen.show(ctx, w) }
+
+// Write types on the machine's serial console. If the machine is off, nobody
+// listens.
+func (m *Member) Write(p []byte) (int, error) {
+	if b := m.current(); b != nil {
+		b.Write(p)
+	}
+	return len(p), nil
+}

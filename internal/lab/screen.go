@@ -1,0 +1,66 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+)
+
+// A screen shows what is written to it to all who look.
+type screen struct {
+	mu      sync.Mutex
+	shown   []byte // the end of it
+	lookers map[chan []byte]bool
+}
+
+// maxShown is how much of the past those see who look.
+const maxShown = 8 << 10
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shown = bytes.Clone(last(append(s.shown, p...), maxShown))
+	for l := range s.lookers {
+		select {
+		case l <- bytes.Clone(p):
+		default: // who does not keep up loses sight
+			delete(s.lookers, l)
+			close(l)
+		}
+	}
+	return len(p), nil
+}
+
+// errSlow says that a console showed more than was taken.
+var errSlow = errors.New("the console showed more than was read")
+
+func (s *screen) show(ctx context.Context, w io.Writer) error {
+	l := make(chan []byte, 1024)
+	s.mu.Lock()
+	if s.lookers == nil {
+		s.lookers = map[chan []byte]bool{}
+	}
+	s.lookers[l] = true
+	l <- bytes.Clone(s.shown)
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.lookers, l)
+		s.mu.Unlock()
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case text, ok := <-l:
+			if !ok {
+				return errSlow
+			}
+			if _, err := w.Write(text); err != nil {
+				return err
+			}
+		}
+	}
+}

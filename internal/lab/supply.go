@@ -1,0 +1,159 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"clusterctrl/internal/lab/board"
+	"clusterctrl/internal/lab/cable"
+	"clusterctrl/internal/lab/inside"
+	"clusterctrl/internal/lab/usb"
+	"clusterctrl/internal/node"
+)
+
+// A Supply is what nodes get their power from.
+type Supply string
+
+const (
+	HAT   Supply = "hat"  // a ClusterHAT on the controller, for p1 to p4
+	CTRL  Supply = "ctrl" // ClusterCTRL boards on the controller's USB, for any nodes
+	Mains Supply = "none" // no board: the nodes' machines are on from the start
+)
+
+// Supplies are all that there are.
+var Supplies = []Supply{HAT, CTRL, Mains}
+
+const (
+	hatVersion = 0x24 // of the ClusterHAT
+	hatNodes   = 4
+)
+
+// A playedBoard is one that the controller has.
+type playedBoard interface {
+	Device() *board.Bus
+	PowerOn()
+	PowerOff()
+}
+
+// ParseSupply parses the written form of a supply; an empty one asks for none.
+func ParseSupply(s string) (Supply, error) {
+	if s == "" || slices.Contains(Supplies, Supply(s)) {
+		return Supply(s), nil
+	}
+	return "", fmt.Errorf("want %s, %s or %s", HAT, CTRL, Mains)
+}
+
+// chooseSupply returns the supply that was asked for, if it reaches all nodes, else
+// the smallest that does. Where no controller can switch them, nodes are simply on.
+func (c RigConfig) chooseSupply() (Supply, error) {
+	var highest node.ID
+	var controller bool
+	for _, m := range c.Members {
+		id, err := node.ParseID(m.Name)
+		if err != nil && !m.Controller {
+			return "", err
+		}
+		highest, controller = max(highest, id), controller || m.Controller
+	}
+	switch {
+	case !controller:
+		return Mains, nil
+	case c.Supply == HAT && highest > hatNodes:
+		return "", fmt.Errorf("%v on a ClusterHAT, which has p1 to p%d: want board %s", highest, hatNodes, CTRL)
+	case c.Supply != "":
+		return c.Supply, nil
+	case highest > hatNodes:
+		return CTRL, nil
+	}
+	return HAT, nil
+}
+
+// installBoards gives the controller the boards of the supply.
+func (r *Rig) installBoards(ctx context.Context, controller *Member) error {
+	nodes := map[int]*Member{} // by number
+	for _, m := range r.nodes() {
+		id, err := node.ParseID(m.Name)
+		if err != nil {
+			return err
+		}
+		nodes[int(id)] = m
+	}
+	switch r.Supply {
+	case HAT:
+		return r.installHAT(ctx, controller, nodes)
+	case CTRL:
+		return r.installCTRL(controller, nodes)
+	}
+	return nil
+}
+
+func (r *Rig) installHAT(ctx context.Context, controller *Member, nodes map[int]*Member) error {
+	hat := &board.HAT{
+		Version: hatVersion, PullUps: true,
+		PowerLinkCut: r.On,
+		Switched:     func(x int, on bool) { nodes[x].switchPower(on) },
+		Hub: func(on bool) {
+			for _, m := range nodes {
+				m.Cable.SwitchHub(on)
+			}
+		},
+	}
+	machine := controller.machine
+	tree, err := machine.model.writeHATTree(ctx, r.Dir, hat.DeviceTree(), "-m", fmt.Sprint(controller.Memory))
+	if err != nil {
+		return err
+	}
+	machine.Software.DeviceTree = tree
+	_, err = r.plugIn(controller, inside.HATStream, hat)
+	return err
+}
+
+// installCTRL plugs in as many boards of the largest kind as reach the highest node.
+// Nodes are numbered through all boards, in their order.
+func (r *Rig) installCTRL(controller *Member, nodes map[int]*Member) error {
+	highest := slices.Max(append(slices.Collect(maps.Keys(nodes)), 0))
+	for before := 0; before == 0 || before < highest; before += int(board.DA.MaxPi) { // nodes of boards with a lower order
+		f := &board.Firmware{
+			Kind:        board.DA,
+			ADC:         []board.Reading{{Kind: 1, Raw: 776}}, // 5.0 V
+			Temperature: 284,                                  // 30 degrees Celsius
+			Switched:    func(x int, on bool) { nodes[before+x].switchPower(on) },
+		}
+		f.MaxPi = byte(min(int(f.MaxPi), int(node.MaxID)-before))
+		f.Cycled = func(off time.Duration) {
+			for x := range int(f.MaxPi) {
+				nodes[before+x+1].cycleHub(off)
+			}
+		}
+		state := board.Delivered()
+		state.Order = byte(len(controller.boards) + 1)
+		for x := 1; x <= int(f.MaxPi); x++ {
+			state.Power[x] = r.On && nodes[before+x] != nil
+		}
+		f.Save(state)
+		c, err := r.plugIn(controller, inside.ControllerStream, f)
+		if err != nil {
+			return err
+		}
+		f.Restarted = func() { go c.Replug() }
+	}
+	return nil
+}
+
+// plugIn plugs a board into the controller, behind the nodes and earlier boards.
+func (r *Rig) plugIn(controller *Member, kind string, b playedBoard) (*cable.Cable, error) {
+	device, c := b.Device(), new(cable.Cable)
+	c.Play(func(stream io.ReadWriter) {
+		if err := usb.Serve(stream, device); err != nil {
+			controller.say("board: %v", err)
+		}
+	})
+	c.Plug(true)
+	port := len(r.nodes()) + len(controller.boards)
+	controller.boards = append(controller.boards, b)
+	return c, controller.port(c, kind, port)
+}
