@@ -155,17 +155,21 @@ func (b blockDevices) node(name string) string {
 	return filepath.Join(b.dev, strings.ReplaceAll(name, "!", "/"))
 }
 
-// hasPARTUUID asks the kernel (from Linux 6.11 on it says so in uevent), else the
-// disk's partition table.
+// hasPARTUUID asks the disk's partition table, which the kernel may have read
+// before it was changed: the vendor's initramfs gives the disk a new id and has
+// nobody read it again. A table that is not of this kind is the kernel's to read;
+// new kernels say in uevent what they found.
 func (b blockDevices) hasPARTUUID(name, value string) bool {
+	if id, err := b.partUUID(name); err == nil && strings.EqualFold(id, value) {
+		return true
+	}
 	uevent, _ := os.ReadFile(b.class(name, "uevent"))
 	for line := range strings.Lines(string(uevent)) {
 		if id, ok := strings.CutPrefix(strings.TrimSpace(line), "PARTUUID="); ok {
 			return strings.EqualFold(id, value)
 		}
 	}
-	id, err := b.partUUID(name)
-	return err == nil && strings.EqualFold(id, value)
+	return false
 }
 
 func (b blockDevices) partUUID(name string) (string, error) {

@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// sysfs lays out three disks as the kernel shows them: mmcblk0 of which the
-// kernel tells no PARTUUID, sda of which it does, and the copy sdb of mmcblk0.
+// sysfs lays out disks as the kernel shows them: mmcblk0 of which the kernel tells
+// no PARTUUID, sda of which it does, the copy sdb of mmcblk0, and vda, whose id was
+// changed since the kernel read it.
 func sysfs(t *testing.T) blockDevices {
 	t.Helper()
 	dir := t.TempDir()
@@ -28,8 +29,15 @@ func sysfs(t *testing.T) blockDevices {
 	binary.LittleEndian.PutUint32(disk[440:], 0x5a3d1c0e)
 	copy(disk[510:], "\x55\xaa")
 	file("dev/mmcblk0", disk)
-	file("dev/sda", disk)
+	gpt := bytes.Clone(disk)
+	gpt[446+4] = 0xee // the type of a partition that says so
+	file("dev/sda", gpt)
 	file("dev/sdb", disk)
+	changed := bytes.Clone(disk)
+	binary.LittleEndian.PutUint32(changed[440:], 0x7af4b646)
+	file("dev/vda", changed)
+	file("devices/virtio/vda/vda1/partition", []byte("1\n"))
+	file("devices/virtio/vda/vda1/uevent", []byte("PARTN=1\nPARTUUID=731c1e00-01\n"))
 	boot := make([]byte, 512)
 	copy(boot[82:], "FAT32   ")
 	binary.LittleEndian.PutUint32(boot[67:], 0xc0ffee07)
@@ -59,6 +67,7 @@ func sysfs(t *testing.T) blockDevices {
 	for name, where := range map[string]string{
 		"mmcblk0": "mmc/mmcblk0", "mmcblk0p1": "mmc/mmcblk0/mmcblk0p1", "mmcblk0p2": "mmc/mmcblk0/mmcblk0p2",
 		"sda": "usb/sda", "sda1": "usb/sda/sda1", "sdb": "usb/sdb", "sdb1": "usb/sdb/sdb1", "sdb2": "usb/sdb/sdb2",
+		"vda": "virtio/vda", "vda1": "virtio/vda/vda1",
 	} {
 		must(os.Symlink("../../devices/"+where, filepath.Join(dir, "class/block", name)))
 		if number, err := os.ReadFile(filepath.Join(dir, "devices", where, "dev")); err == nil {
@@ -75,6 +84,8 @@ func TestFindDevice(t *testing.T) {
 		{"PARTUUID=5A3D1C0E-02", "mmcblk0p2"},
 		{"PARTUUID=11112222-01", "sda1"},
 		{"PARTUUID=5a3d1c0e-03", ""},
+		{"PARTUUID=7af4b646-01", "vda1"},
+		{"PARTUUID=731c1e00-01", "vda1"}, // of what is mounted already, too
 		{"/dev/disk/by-partuuid/5a3d1c0e-01", "mmcblk0p1"},
 		{"UUID=C0FF-EE07", "mmcblk0p1"},
 		{"UUID=C0FF-EE08", ""},
