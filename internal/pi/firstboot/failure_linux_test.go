@@ -2,6 +2,7 @@ package firstboot
 
 import (
 	"errors"
+	"io/fs"
 	"math/rand"
 	"strings"
 	"testing"
@@ -54,13 +55,10 @@ func TestTroubles(t *testing.T) {
 		said  string
 	}{
 		{"no boot partition", func(t *testing.T, m *machine) { m.noBoot = true }, "no partition with PARTUUID=5a3d1c0e-01"},
-		{"boot partition under another id", func(t *testing.T, m *machine) {
+		{"another system beside the root", func(t *testing.T, m *machine) {
 			m.noBoot, m.beside = true, []string{"/dev/mmcblk0p1"}
+			write(t, m.pi, CommandLine, "root=/dev/mmcblk0p2 rw\n")
 		}, "no partition with PARTUUID=5a3d1c0e-01"},
-		{"no entry in fstab", func(t *testing.T, m *machine) {
-			must(m.root.WriteFile("etc/fstab", []byte("#PARTUUID=5a3d1c0e-01 /boot/firmware vfat defaults 0 2\n"), 0o644))
-			m.beside = []string{"/dev/mmcblk0p1"}
-		}, "etc/fstab mounts no vfat"},
 		{"a card that forgets", func(t *testing.T, m *machine) { m.worn = true }, "the card does not keep what is written to it"},
 		{"no FAT", func(t *testing.T, m *machine) { m.sectors[0] = make([]byte, sectorSize) }, "want a FAT file system"},
 		{"no fstab", func(t *testing.T, m *machine) { must(m.root.Remove("etc/fstab")) }, "etc/fstab"},
@@ -94,12 +92,44 @@ func TestTroubles(t *testing.T) {
 			if said := strings.Join(m.said, "\n"); !strings.Contains(said, tt.said) {
 				t.Errorf("the console shows %q, want %q", said, tt.said)
 			}
-			if tt.name == "no boot partition" || tt.name == "a card that forgets" || tt.name == "no FAT" || tt.name == "no fstab" {
+			if tt.name == "no boot partition" || tt.name == "another system beside the root" || tt.name == "a card that forgets" || tt.name == "no FAT" || tt.name == "no fstab" {
 				return
 			}
 			files := p.files(t)
 			if !strings.Contains(files[ErrorFile], tt.said) || asksForBranding(files[CommandLine]) {
 				t.Errorf("%s is %q, %s is %q", ErrorFile, files[ErrorFile], CommandLine, files[CommandLine])
+			}
+		})
+	}
+}
+
+// A boot partition that fstab does not lead to is found beside the root, by the
+// command line that started the branding.
+func TestBootPartitionBesideRoot(t *testing.T) {
+	for _, tt := range []struct {
+		name, fstab string
+		said        string
+	}{
+		{"under another id", "", "no partition with PARTUUID=5a3d1c0e-01"},
+		{"in no entry of fstab", "#PARTUUID=5a3d1c0e-01 /boot/firmware vfat defaults 0 2\n", "etc/fstab mounts no vfat"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPi()
+			if tt.fstab != "" {
+				must(p.root.WriteFile("etc/fstab", []byte(tt.fstab), 0o644))
+			}
+			p.ask(t, "p7")
+			m := &machine{pi: p, readOnly: true, noBoot: true, beside: []string{"/dev/mmcblk0p1"}}
+			m.run("p7")
+			said := strings.Join(m.said, "\n")
+			if m.restarts != 1 || !strings.Contains(said, tt.said) || !strings.Contains(said, "the boot partition is /dev/mmcblk0p1") {
+				t.Errorf("%d restarts, execs %q, said %q; want it branded, and %q said", m.restarts, m.execs, said, tt.said)
+			}
+			if name, err := fs.ReadFile(p.root, "etc/hostname"); err != nil || string(name) != "p7\n" {
+				t.Errorf("the name is %q, %v", name, err)
+			}
+			if files := p.files(t); asksForBranding(files[CommandLine]) || !strings.Contains(files["config.txt"], "dr_mode=peripheral") {
+				t.Errorf("%s is %q, config.txt is %q", CommandLine, files[CommandLine], files["config.txt"])
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package firstboot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -23,7 +24,7 @@ type kernel interface {
 	openRoot() (root, error)
 	// openDevice opens what fstab(5) calls source. It waits a while for it.
 	openDevice(source string) (dev device, size int64, err error)
-	besideRoot() []string // the other partitions of the disk with /, as openDevice takes them
+	besideRoot() []string // paths of the other partitions of the disk with /
 	sync() error
 	restart() error
 	exec(program string, args []string) error
@@ -130,6 +131,9 @@ func (s *session) mountAt(dir, fstype string) func() error {
 	}
 }
 
+// openCard opens the boot partition that fstab leads to. Where it leads to none,
+// the one beside the root whose command line started this program is as good:
+// another card may be there too, but not that one.
 func (s *session) openCard() error {
 	tree, err := s.openRoot()
 	if err != nil {
@@ -139,8 +143,19 @@ func (s *session) openCard() error {
 	if err == nil {
 		err = s.openBoot(tree, dir, source)
 	}
-	if err != nil {
-		s.findCard(tree)
+	if err == nil {
+		return nil
+	}
+	for _, source := range s.besideRoot() {
+		if s.openBoot(tree, cmp.Or(dir, "boot/firmware"), source) != nil {
+			continue
+		}
+		if text, readErr := s.card.boot.readFile(CommandLine); readErr == nil && asksForBranding(string(text)) {
+			s.warn(fmt.Sprintf("%v; the boot partition is %s, whose %s started this", err, source, CommandLine))
+			return nil
+		}
+		closeDevice(s.device)
+		s.card, s.device = nil, nil
 	}
 	return err
 }
@@ -157,22 +172,6 @@ func (s *session) openBoot(tree root, dir, source string) error {
 	s.device = dev
 	s.card = &card{tree, boot, dir}
 	return nil
-}
-
-// findCard looks for the boot partition that fstab does not lead to, so that it
-// can take the error. It is the one beside the root that started this program:
-// another card may be there too.
-func (s *session) findCard(tree root) {
-	for _, source := range s.besideRoot() {
-		if s.openBoot(tree, "boot/firmware", source) != nil {
-			continue
-		}
-		if text, err := s.card.boot.readFile(CommandLine); err == nil && asksForBranding(string(text)) {
-			return
-		}
-		closeDevice(s.device)
-		s.card, s.device = nil, nil
-	}
 }
 
 func closeDevice(dev device) error {
