@@ -9,9 +9,8 @@ var (
 	NFSNet    = netip.MustParsePrefix("172.19.180.0/24")
 )
 
-// Addresses that belong to no node.
+// Addresses of the controller, which belong to no node.
 var (
-	UnconfiguredAddr  = netip.MustParseAddr("172.19.181.253") // a node nobody has configured yet
 	ControllerAddr    = netip.MustParseAddr("172.19.181.254") // br0; the nodes' router
 	ControllerNFSAddr = netip.MustParseAddr("172.19.180.254") // brint
 )

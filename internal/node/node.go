@@ -26,6 +26,10 @@ const (
 	MaxID ID = 252
 )
 
+// Unconfigured is the number that a node shows as long as nobody has given it one
+// of its own. [ParseID] refuses it: it is nothing to ask for.
+const Unconfigured ID = 253
+
 // ParseID parses the written form of an ID, such as "p7".
 func ParseID(s string) (ID, error) {
 	digits, ok := strings.CutPrefix(s, "p")
@@ -34,6 +38,19 @@ func ParseID(s string) (ID, error) {
 		return 0, fmt.Errorf("node %q: want p%d to p%d", s, MinID, MaxID)
 	}
 	return ID(n), nil
+}
+
+// ParseNumber parses the number that a node has in its settings and shows as its
+// serial number on USB: that of an ID, such as "7", or [Unconfigured].
+func ParseNumber(s string) (ID, error) {
+	if s == strconv.Itoa(int(Unconfigured)) {
+		return Unconfigured, nil
+	}
+	id, err := ParseID("p" + s)
+	if err != nil {
+		return 0, fmt.Errorf("number %q: want %d to %d, or %d of a node that is not configured", s, MinID, MaxID, Unconfigured)
+	}
+	return id, nil
 }
 
 // What names at the controller start with; a node's number follows.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -33,6 +34,20 @@ func TestParseID(t *testing.T) {
 				t.Errorf("ParseID(%q) = %d, %v; want %d", tt.in, got, err, tt.want)
 			}
 		})
+	}
+}
+
+func TestParseNumber(t *testing.T) {
+	for number := range 300 {
+		id, err := ParseNumber(strconv.Itoa(number))
+		if want := number >= 1 && number <= 253; (err == nil) != want || want && int(id) != number {
+			t.Errorf("ParseNumber(%d) = %d, %v", number, id, err)
+		}
+	}
+	for _, s := range []string{"", "p7", "07", "0253", " 253", "-1"} {
+		if id, err := ParseNumber(s); err == nil {
+			t.Errorf("ParseNumber(%q) = %d, want an error", s, id)
+		}
 	}
 }
 

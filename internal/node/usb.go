@@ -11,10 +11,10 @@ const (
 	SerialInterface = 0x02                  // number of the serial port's control interface
 	AdminInterface  = 0x04                  // that of a second port, which some older nodes have
 
-	// For udev rules: any of the products, and the numbers MinID to MaxID as a
-	// node's serial number.
+	// For udev rules: any of the products, and the numbers MinID to MaxID, and
+	// Unconfigured, as a node's serial number.
 	ProductPattern = "002[0-5]"
-	SerialPattern  = "[1-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-2]"
+	SerialPattern  = "[1-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-3]"
 )
 
 // The rest of what a gadget's descriptors say, in the fields' terms. The class

@@ -101,7 +101,7 @@ func (m Machine) identity(dir string) (node.ID, Boot, bool) {
 		m.read(dir, "idVendor") != fmt.Sprintf("%04x", node.VendorID) {
 		return 0, "", false
 	}
-	id, err := node.ParseID("p" + m.read(dir, "serial"))
+	id, err := node.ParseNumber(m.read(dir, "serial"))
 	if err != nil {
 		return 0, "", false
 	}

@@ -91,7 +91,8 @@ func TestNodes(t *testing.T) {
 	}
 	f.plug("1-1.2", "5", "7", "ClusterCTRL", "ethpi7", "ttyACM0")
 	f.plug("1-1.3", "6", "9", "ClusterCTRL-usbboot", "ethupi9", "ttyACM1")
-	f.plug("1-1.4", "7", "253", "ClusterCTRL", "usb0", "ttyACM2")
+	f.plug("1-1.4", "7", "254", "ClusterCTRL", "usb0", "ttyACM2")
+	f.plug("1-1.5", "9", "253", "ClusterCTRL", "ethpi253", "")
 	f.plug("1-1.1", "8", "1", "ClusterCTRL", "", "")
 	f["sys/devices/platform/usb/usb1/1-1.3/1-1.3:1.0/net/ethupi9/carrier"] = "0"
 	want := []Node{
@@ -103,6 +104,8 @@ func TestNodes(t *testing.T) {
 		{ID: 9, USBPath: "1-1.3", Boot: OverUSB, Interface: "ethupi9", MAC: "00:22:82:ff:fe:07", LinkState: NoCarrier,
 			Addresses: addrs("172.19.181.9", "172.19.180.9"), Serial: "/dev/ttypi9",
 			Since: now.Add(-time.Minute), device: "1-1.3#6"},
+		{ID: 253, USBPath: "1-1.5", Boot: FromCard, Interface: "ethpi253", MAC: "00:22:82:ff:fe:07", LinkState: LinkUp,
+			Addresses: addrs("172.19.181.253"), Since: now.Add(-time.Minute), device: "1-1.5#9"},
 	}
 	var neighbours []Neighbour
 	for _, addr := range addrs("172.19.181.7", "2001:db8::7", "192.168.1.100", "192.168.1.20", "192.168.1.20", "fe80::7") {

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/defaults"
 	"clusterctrl/internal/tree/edit"
 	"clusterctrl/internal/tree/recipe"
 	"clusterctrl/internal/tree/rootfs"
@@ -19,8 +21,8 @@ import (
 // through an [rootfs.Overlay], as a plan is made.
 type card struct {
 	root
-	boot    *partition
-	bootDir string // where the system will mount the boot partition
+	boot    *partition // nil as long as it is not found
+	bootDir string     // where the system will mount the boot partition
 }
 
 // A root is where the system lives. See [rootfs.Dir.Batch].
@@ -32,6 +34,9 @@ type root interface {
 // inBoot returns the name that the boot partition has for what the tree calls
 // name.
 func (c *card) inBoot(name string) (string, bool) {
+	if c.boot == nil {
+		return "", false
+	}
 	if name == c.bootDir {
 		return ".", true
 	}
@@ -116,28 +121,63 @@ const (
 	maxAttempts  = 10
 )
 
-// count notes that an attempt begins. That is on the card with the next flush: of a
-// file that was cut short, no attempt is read.
-func (c *card) count() error {
+// isMember says whether the Pi is a member of the cluster. An unconfigured node is
+// none, nor is a Pi whose branding was begun and did not come to its end.
+func (c *card) isMember() bool {
+	settings, err := rootfs.ReadText(c, strings.TrimPrefix(node.SettingsFile, "/"))
+	if err != nil {
+		return false
+	}
+	number, _ := defaults.Text(settings).Value("ID") // what cannot be read is its owner's
+	_, begun := c.Stat(attemptsFile)
+	return begun != nil && number != node.Unconfigured.Role().Number()
+}
+
+// count notes that an attempt begins, if there were fewer than limit. That is on
+// the card with the next flush: of a file that was cut short, no attempt is read.
+func (c *card) count(limit int) error {
 	text, err := rootfs.ReadText(c, attemptsFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	n, _ := strconv.Atoi(strings.TrimSpace(string(text))) // what is no number is none
-	if n >= maxAttempts {
-		return fmt.Errorf("begun %d times and never finished: want at most %d", n, maxAttempts)
+	if n >= limit {
+		return fmt.Errorf("begun %d times and never finished: want at most %d", n, limit)
 	}
 	write := edit.WriteFile{Name: attemptsFile, Data: strconv.Itoa(n+1) + "\n"}
 	return c.Batch(func() error { return write.Apply(c) }, func() error { return nil })
 }
 
-// prepare does all that makes the Pi the member with the role but for the last
-// change, which [card.commit] makes once all else is safely on the card.
-func (c *card) prepare(role node.Role, flush func() error) error {
-	plan, err := Plan(c, role)
+// planFallback returns what makes the Pi a node that nobody has configured, as far
+// as it can be made, and has its banner and [ErrorFile] say why.
+func (c *card) planFallback(why error) (edit.Plan, error) {
+	overlay := rootfs.NewOverlay(c)
+	found, err := rootfs.Identify(overlay)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	left := []error{why}
+	for _, e := range recipe.Unconfigured(recipe.System{OS: found}, why.Error()) {
+		if err := e.Apply(overlay); err != nil {
+			left = append(left, fmt.Errorf("%v: %w", e, err))
+		}
+	}
+	report := edit.WriteFile{Name: path.Join(c.bootDir, ErrorFile), Data: errorReport(errors.Join(left...), fallbackState)}
+	if err := report.Apply(overlay); err != nil {
+		return nil, err
+	}
+	changes, err := overlay.Changes()
+	if c.boot == nil { // what lies where it would be mounted is of no use
+		changes = slices.DeleteFunc(changes, func(change rootfs.Change) bool {
+			return strings.HasPrefix(change.Name, c.bootDir+"/")
+		})
+	}
+	return changes, err
+}
+
+// prepare makes the changes of a plan but for the last, that of the command line,
+// which is made once all else is safely on the card.
+func (c *card) prepare(plan edit.Plan, flush func() error) error {
 	change := func() error {
 		files := map[string][]byte{} // of the boot partition, written together
 		for _, change := range plan {
@@ -152,9 +192,26 @@ func (c *card) prepare(role node.Role, flush func() error) error {
 				}
 			}
 		}
+		if c.boot == nil {
+			return nil
+		}
 		return c.boot.writeFiles(files)
 	}
-	return errors.Join(c.Batch(change, flush), c.remove(path.Join(c.bootDir, ErrorFile)), c.remove(attemptsFile))
+	return c.Batch(change, flush)
+}
+
+// prepareFallback is prepare, of which the half in the root is done whether or not
+// the boot partition takes the other.
+func (c *card) prepareFallback(plan edit.Plan, flush func() error) error {
+	var inRoot, inBoot edit.Plan
+	for _, change := range plan {
+		if _, ok := c.inBoot(change.Name); ok {
+			inBoot = append(inBoot, change)
+		} else {
+			inRoot = append(inRoot, change)
+		}
+	}
+	return errors.Join(c.prepare(inBoot, flush), c.prepare(inRoot, flush))
 }
 
 // remove removes a file, if it is there: of a root that is read-only no other
@@ -172,6 +229,25 @@ func (c *card) commandLine() string { return path.Join(c.bootDir, CommandLine) }
 // cmdline.txt makes the kernel start this program, that is an error: a restart
 // would lead here again.
 func (c *card) commit() error {
+	return c.end(func(text string) error {
+		line, err := c.finished(text)
+		if err != nil {
+			return err
+		}
+		return c.boot.overwriteLine(CommandLine, line)
+	})
+}
+
+// commitFallback is commit, whatever else is in the command line.
+func (c *card) commitFallback() error {
+	if c.boot == nil {
+		return errors.New("no boot partition was found")
+	}
+	return c.end(func(string) error { return c.takeOut() })
+}
+
+// end has change end the branding in the command line, and looks that it did.
+func (c *card) end(change func(text string) error) error {
 	text, err := c.boot.readFile(CommandLine)
 	if err != nil {
 		return err
@@ -179,11 +255,7 @@ func (c *card) commit() error {
 	if !asksForBranding(string(text)) {
 		return fmt.Errorf("%s has no init=%s: want it there, not where else the kernel may have it from", CommandLine, node.ReconfigPath)
 	}
-	line, err := c.finished(string(text))
-	if err != nil {
-		return err
-	}
-	if err := c.boot.overwriteLine(CommandLine, line); err != nil {
+	if err := change(string(text)); err != nil {
 		return err
 	}
 	if text, err = c.boot.readFile(CommandLine); err == nil && asksForBranding(string(text)) {
@@ -211,20 +283,26 @@ func (c *card) finished(text string) (string, error) {
 func (c *card) giveUp(why error) error {
 	return errors.Join(
 		c.takeOut(),
-		c.boot.writeFile(ErrorFile, []byte(fmt.Sprintf(errorText, why, CommandLine, node.ReconfigPath))),
+		c.boot.writeFile(ErrorFile, []byte(errorReport(why, "It has been started as it is."))),
 		c.remove(attemptsFile),
 	)
 }
 
-const errorText = `This Pi did not become what its card was written for:
+func errorReport(why error, state string) string {
+	return fmt.Sprintf(`This Pi did not become what its card was written for:
 
-    %v
+    %s
 
-It has been started as it is. To try again, mend that and put this at the end
-of the line in %s, with p1 to p252, cbridge or cnat for ROLE:
+%s
+To try again, mend that and put this at the end of the line in %s,
+with p1 to p252, cbridge or cnat for ROLE:
 
     init=%s ROLE
-`
+`, strings.ReplaceAll(why.Error(), "\n", "\n    "), state, CommandLine, node.ReconfigPath)
+}
+
+// fallbackState is what [ErrorFile] says of an unconfigured node.
+var fallbackState = fmt.Sprintf("Meanwhile it is a node that nobody has configured, %v on its USB cable.", node.Unconfigured.Addr())
 
 // takeOut takes what starts the branding out of the command line, also one that
 // [edit.ParseCommandLine] does not take.

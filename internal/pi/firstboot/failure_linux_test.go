@@ -10,75 +10,192 @@ import (
 	"clusterctrl/internal/node"
 )
 
-// What cannot be done is said, and the system started as it is, without a word
-// of ours and with all of the others.
+// A card whose role cannot be read becomes a node that nobody has configured: on
+// the cable it is in nobody's way, and it says what is wrong. No word of ours is
+// left in its command line, and all of the others are.
 func TestRefuse(t *testing.T) {
 	const ordinary = "console=serial0,115200 console=tty1 root=PARTUUID=5a3d1c0e-02 rootfstype=ext4 fsck.repair=yes rootwait quiet init=/usr/lib/raspberrypi-sys-mods/firstboot"
-	for _, tt := range []struct{ asked, argv, want, exec, said string }{
-		{"p0", "p0", ordinary, "/sbin/init", `role "p0": want cbridge, cnat, or p1 to p252`},
-		{"p253", "p253", ordinary, "/sbin/init", `"p253"`},
-		{"p08", "p08", ordinary, "/sbin/init", `"p08"`},
-		{"p010", "p010", ordinary, "/sbin/init", `"p010"`},
-		{"P7", "P7", ordinary, "/sbin/init", `"P7"`},
-		{"p7x", "p7x", ordinary, "/sbin/init", `"p7x"`},
-		{"cnat2", "cnat2 s", ordinary, "/sbin/init s", `"cnat2"`},
-		{"", "", ordinary, "/sbin/init", "no role"},
-		{"splash", "splash s", ordinary + " splash", "/sbin/init splash s", `"splash"`},
-		{"p7x systemd.run=/a", "p7x systemd.run=/a", ordinary + " systemd.run=/a", "/sbin/init systemd.run=/a", `"p7x"`},
+	for _, tt := range []struct{ asked, argv, want, said string }{
+		{"p0", "p0", ordinary, `role "p0": want cbridge, cnat, or p1 to p252`},
+		{"p253", "p253", ordinary, `"p253"`},
+		{"p08", "p08", ordinary, `"p08"`},
+		{"p010", "p010", ordinary, `"p010"`},
+		{"P7", "P7", ordinary, `"P7"`},
+		{"p7x", "p7x", ordinary, `"p7x"`},
+		{"cnat2", "cnat2 s", ordinary, `"cnat2"`},
+		{"", "", ordinary, "no role"},
+		{"splash", "splash s", ordinary + " splash", `"splash"`},
+		{"p7x systemd.run=/a", "p7x systemd.run=/a", ordinary + " systemd.run=/a", `"p7x"`},
+		{"p\\7", "p\\7", ordinary, `"p\\7"`},
 	} {
 		t.Run(tt.asked, func(t *testing.T) {
 			p := newPi()
 			p.ask(t, tt.asked)
-			clean := p.clone()
 			m := p.start(strings.Fields(tt.argv)...)
-			files := p.files(t)
-			if m.restarts != 0 || len(m.execs) != 1 || m.execs[0] != tt.exec || !m.readOnly || len(m.mounts) != 0 {
-				t.Errorf("%d restarts, execs %q, mounts %q", m.restarts, m.execs, m.mounts)
-			}
-			if got := squeezed(strings.TrimSuffix(files[CommandLine], "\n")); got != tt.want {
+			unconfigured(t, m, tt.said)
+			if got := squeezed(strings.TrimSuffix(p.files(t)[CommandLine], "\n")); got != tt.want {
 				t.Errorf("%s is %q, want %q", CommandLine, got, tt.want)
-			}
-			if !strings.Contains(files[ErrorFile], tt.said) || !strings.Contains(strings.Join(m.said, "\n"), tt.said) {
-				t.Errorf("%s is %q, the console shows %q; want %q", ErrorFile, files[ErrorFile], m.said, tt.said)
-			}
-			if len(p.history) != len(clean.history) {
-				t.Errorf("the root was changed %d times", len(p.history))
 			}
 		})
 	}
 }
 
+// unconfigured fails the test unless a Pi restarts as a node that nobody has
+// configured, and says why where people look.
+func unconfigured(t *testing.T, m *machine, why string) {
+	t.Helper()
+	if m.restarts != 1 || len(m.execs) != 0 || !m.readOnly {
+		t.Errorf("%d restarts, execs %q, said %q; want one restart", m.restarts, m.execs, m.said)
+	}
+	for name, want := range map[string]string{
+		"etc/hostname":            "p253\n",
+		"etc/default/clusterctrl": "\nTYPE=node\n# Number of the node, 1 to 252.\nID=253\n",
+		"etc/NetworkManager/system-connections/clusterctrl-usb0.nmconnection": "\naddress1=172.19.181.253/24\n",
+		"etc/issue": "NOT CONFIGURED: ",
+	} {
+		if text, err := fs.ReadFile(m.root, name); err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s is %q, %v; want %q in it", name, text, err, want)
+		}
+	}
+	for _, unit := range []string{"getty.target.wants/serial-getty@ttyGS0.service", "multi-user.target.wants/clusterctrl-composite.service"} {
+		if _, err := m.root.Lstat("etc/systemd/system/" + unit); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := m.root.Lstat("etc/systemd/system/multi-user.target.wants/clusterctrl-init.service"); err == nil {
+		t.Error("it starts what a controller starts")
+	}
+	banner, _ := fs.ReadFile(m.root, "etc/issue")
+	files := m.files(t)
+	for where, text := range map[string]string{
+		"the banner": strings.ReplaceAll(string(banner), `\\`, `\`), ErrorFile: files[ErrorFile], "the console": strings.Join(m.said, "\n"),
+	} {
+		if !strings.Contains(text, why) {
+			t.Errorf("%s says %q, want %q", where, text, why)
+		}
+	}
+	if asksForBranding(files[CommandLine]) || !strings.Contains(files["config.txt"], "dr_mode=peripheral") && !strings.Contains(files[ErrorFile], "config.txt") {
+		t.Errorf("%s is %q, config.txt is %q", CommandLine, files[CommandLine], files["config.txt"])
+	}
+	if _, err := m.root.Lstat(attemptsFile); err == nil {
+		t.Errorf("%s is left", attemptsFile)
+	}
+}
+
+// What is a member of the cluster already stays that: it may be a controller that
+// somebody works on.
+func TestMemberStays(t *testing.T) {
+	for _, tt := range []struct {
+		was, asked, said string
+		config           string
+	}{
+		{"cnat", "cnatt", `"cnatt"`, ""},
+		{"p7", "p300", `"p300"`, ""},
+		{"p7", "p9", "no line", "# START ClusterCTRL config\n"},
+	} {
+		t.Run(tt.was+" "+tt.asked, func(t *testing.T) {
+			p := finished(t, tt.was)
+			p.ask(t, tt.asked)
+			if tt.config != "" {
+				write(t, p, "config.txt", tt.config)
+			}
+			clean := p.clone()
+			m := p.start(tt.asked, "s")
+			startsAsItIs(t, m, "/sbin/init s", tt.said)
+			if len(p.history) != len(clean.history) {
+				t.Errorf("the root was changed %d times", len(p.history)-len(clean.history))
+			}
+		})
+	}
+}
+
+// startsAsItIs fails the test unless the Pi starts the system without a restart,
+// and says why.
+func startsAsItIs(t *testing.T, m *machine, exec, why string) {
+	t.Helper()
+	if m.restarts != 0 || len(m.execs) != 1 || m.execs[0] != exec || !m.readOnly || len(m.mounts) != 0 {
+		t.Errorf("%d restarts, execs %q, mounts %q, read-only %v", m.restarts, m.execs, m.mounts, m.readOnly)
+	}
+	if said := strings.Join(m.said, "\n"); !strings.Contains(said, why) {
+		t.Errorf("the console shows %q, want %q", said, why)
+	}
+	if files := m.files(t); !strings.Contains(files[ErrorFile], why) || asksForBranding(files[CommandLine]) {
+		t.Errorf("%s is %q, %s is %q", ErrorFile, files[ErrorFile], CommandLine, files[CommandLine])
+	}
+}
+
+// What stops a branding in the middle makes the Pi an unconfigured node, as far as
+// that can be done.
 func TestTroubles(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		cause func(*testing.T, *machine)
 		said  string
 	}{
-		{"no boot partition", func(t *testing.T, m *machine) { m.noBoot = true }, "no partition with PARTUUID=5a3d1c0e-01"},
-		{"another system beside the root", func(t *testing.T, m *machine) {
-			m.noBoot, m.beside = true, []string{"/dev/mmcblk0p1"}
-			write(t, m.pi, CommandLine, "root=/dev/mmcblk0p2 rw\n")
-		}, "no partition with PARTUUID=5a3d1c0e-01"},
-		{"a card that forgets", func(t *testing.T, m *machine) { m.worn = true }, "the card does not keep what is written to it"},
-		{"no FAT", func(t *testing.T, m *machine) { m.sectors[0] = make([]byte, sectorSize) }, "want a FAT file system"},
-		{"no fstab", func(t *testing.T, m *machine) { must(m.root.Remove("etc/fstab")) }, "etc/fstab"},
-		{"no Raspberry Pi OS", func(t *testing.T, m *machine) { must(m.root.Remove("usr/lib/os-release")) }, "etc/os-release"},
-		{"no command line", func(t *testing.T, m *machine) { write(t, m.pi, CommandLine, "") }, "want one line of kernel arguments"},
 		{"two lines", func(t *testing.T, m *machine) {
 			write(t, m.pi, CommandLine, "a\nb init="+node.ReconfigPath+" p7\n")
 		}, "it has 2 lines: want one"},
 		{"carriage return", func(t *testing.T, m *machine) {
 			write(t, m.pi, CommandLine, "a init="+node.ReconfigPath+" p7\r\n")
 		}, "carriage returns"},
-		{"asked for elsewhere", func(t *testing.T, m *machine) { write(t, m.pi, CommandLine, "a b\n") }, "want it there"},
 		{"half a block", func(t *testing.T, m *machine) { write(t, m.pi, "config.txt", "# START ClusterCTRL config\n") }, "no line"},
-		{"a file in the way", func(t *testing.T, m *machine) {
-			must(m.root.Remove("etc/systemd/system/multi-user.target.wants/clusterctrl-init.service"))
-			must(m.root.Mkdir("etc/hostname.d", 0o755))
-			must(m.root.Remove("etc/hostname"))
-			must(m.root.Mkdir("etc/hostname", 0o755))
-		}, "is a directory"},
+		{"half a block of the root's", func(t *testing.T, m *machine) {
+			must(m.root.WriteFile("etc/exports", []byte("# START ClusterCTRL config\n"), 0o644))
+		}, "no line"},
 		{"too many attempts", func(t *testing.T, m *machine) { must(m.root.WriteFile(attemptsFile, []byte("10\n"), 0o644)) }, "begun 10 times"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPi()
+			p.ask(t, "p7")
+			m := &machine{pi: p, readOnly: true}
+			tt.cause(t, m)
+			m.run("p7")
+			unconfigured(t, m, tt.said)
+		})
+	}
+}
+
+// Where nothing can be changed, or a controller was asked for, the system starts as
+// it is.
+func TestHopeless(t *testing.T) {
+	for _, tt := range []struct {
+		name, role string
+		cause      func(*testing.T, *machine)
+		said       string
+	}{
+		{"no Raspberry Pi OS", "p7", func(t *testing.T, m *machine) { must(m.root.Remove("usr/lib/os-release")) }, "etc/os-release"},
+		{"asked for elsewhere", "p7", func(t *testing.T, m *machine) { write(t, m.pi, CommandLine, "a b\n") }, "want it there"},
+		{"no command line", "p7", func(t *testing.T, m *machine) { write(t, m.pi, CommandLine, "") }, "want one line of kernel arguments"},
+		{"fallen back too often", "p7", func(t *testing.T, m *machine) { must(m.root.WriteFile(attemptsFile, []byte("11\n"), 0o644)) }, "begun 11 times"},
+		{"controller", "cnat", func(t *testing.T, m *machine) { write(t, m.pi, "config.txt", "# START ClusterCTRL config\n") }, "no line"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPi()
+			p.ask(t, tt.role)
+			m := &machine{pi: p, readOnly: true}
+			tt.cause(t, m)
+			m.run(tt.role)
+			startsAsItIs(t, m, "/sbin/init", tt.said)
+		})
+	}
+}
+
+// Without a boot partition the root alone can be changed, which is enough not to be
+// a second controller; the next boot tries again.
+func TestNoBootPartition(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		cause func(*testing.T, *machine)
+		said  string
+	}{
+		{"none", func(t *testing.T, m *machine) { m.noBoot = true }, "no partition with PARTUUID=5a3d1c0e-01"},
+		{"another system beside the root", func(t *testing.T, m *machine) {
+			m.noBoot, m.beside = true, []string{"/dev/mmcblk0p1"}
+			write(t, m.pi, CommandLine, "root=/dev/mmcblk0p2 rw\n")
+		}, "no partition with PARTUUID=5a3d1c0e-01"},
+		{"no FAT", func(t *testing.T, m *machine) { m.sectors[0] = make([]byte, sectorSize) }, "want a FAT file system"},
+		{"no fstab", func(t *testing.T, m *machine) { must(m.root.Remove("etc/fstab")) }, "etc/fstab"},
+		{"a card that forgets", func(t *testing.T, m *machine) { m.worn = true }, "the card does not keep what is written to it"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPi()
@@ -92,12 +209,11 @@ func TestTroubles(t *testing.T) {
 			if said := strings.Join(m.said, "\n"); !strings.Contains(said, tt.said) {
 				t.Errorf("the console shows %q, want %q", said, tt.said)
 			}
-			if tt.name == "no boot partition" || tt.name == "another system beside the root" || tt.name == "a card that forgets" || tt.name == "no FAT" || tt.name == "no fstab" {
-				return
+			if name, err := fs.ReadFile(p.root, "etc/hostname"); err != nil || string(name) != "p253\n" {
+				t.Errorf("the name is %q, %v; want p253", name, err)
 			}
-			files := p.files(t)
-			if !strings.Contains(files[ErrorFile], tt.said) || asksForBranding(files[CommandLine]) {
-				t.Errorf("%s is %q, %s is %q", ErrorFile, files[ErrorFile], CommandLine, files[CommandLine])
+			if _, err := p.root.Lstat("boot/firmware/config.txt"); err == nil {
+				t.Error("the root has files where the boot partition would be mounted")
 			}
 		})
 	}
@@ -146,9 +262,7 @@ func TestAttempts(t *testing.T) {
 		}
 		p.cut(random)
 	}
-	if m := p.start("p7"); m.restarts != 0 || !strings.Contains(p.files(t)[ErrorFile], "begun 10 times") {
-		t.Errorf("after %d attempts it says %q, want it to give up", maxAttempts, m.said)
-	}
+	unconfigured(t, p.start("p7"), "begun 10 times")
 	p.ask(t, "p7")
 	if m := p.start("p7"); m.restarts != 1 {
 		t.Errorf("asked again it says %q, want a fresh start", m.said)
@@ -180,14 +294,17 @@ func FuzzArguments(f *testing.F) {
 		p.ask(t, "p7")
 		m := p.start(argument, more)
 		role, err := node.ParseRole(argument)
-		if (m.restarts == 1) != (err == nil) || m.restarts+len(m.execs) != 1 {
+		if err != nil {
+			role = node.Unconfigured.Role()
+		}
+		if m.restarts != 1 || len(m.execs) != 0 {
 			t.Errorf("%q: %d restarts, execs %q", argument, m.restarts, m.execs)
 		}
 		if asksForBranding(p.files(t)[CommandLine]) {
 			t.Errorf("%q: %s still asks for it", argument, CommandLine)
 		}
 		name, _ := p.root.Stat("etc/hostname")
-		if err == nil && name.Size() != int64(len(role.String())+1) {
+		if name.Size() != int64(len(role.String())+1) {
 			t.Errorf("%q: the name is %d bytes long", argument, name.Size())
 		}
 	})

@@ -13,9 +13,11 @@
 // the order in which sectors get there is such that a file is the old one or
 // the new one, for the firmware too. No kernel module is needed for it either.
 //
-// What goes wrong is said on the console and in [ErrorFile], init= is taken out
-// of cmdline.txt, and the system starts as it is. Nothing restarts but what has
-// been finished.
+// What goes wrong is said on the console and in [ErrorFile]. A Pi that was to be a
+// node, or nobody knows what, becomes a node that nobody has configured yet: the
+// image as it is would be a second controller. If that fails too, and on what is a
+// member of the cluster already, init= is taken out of cmdline.txt, and the system
+// starts as it is. Nothing restarts but what has been finished.
 //
 // [Plan] and [Brand] do the same to any tree, such as a root that a controller
 // exports or the running system.
@@ -51,7 +53,8 @@ func Plan(tree rootfs.Tree, role node.Role) (edit.Plan, error) {
 	}
 	edits := recipe.Brand(recipe.System{OS: found}, role)
 	last := len(edits) - 1
-	return edit.PlanOver(overlay, slices.Insert(edits, last, edit.Edit(keepCommandLine{found.BootDir})))
+	return edit.PlanOver(overlay, slices.Insert(edits, last, edit.Edit(keepCommandLine{found.BootDir}),
+		edit.Edit(edit.Remove{Name: path.Join(found.BootDir, ErrorFile)})))
 }
 
 // Brand makes tree the member with the role.

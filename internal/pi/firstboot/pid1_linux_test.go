@@ -243,6 +243,16 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// A role that cannot be read: the real calls that make an unconfigured node.
+func TestPID1FallsBack(t *testing.T) {
+	p := newPi()
+	p.ask(t, "p253")
+	o := runPi(t, piFiles(), bootImage(t, p), "p253")
+	if o.Signal != syscall.SIGHUP || !strings.HasSuffix(o.Root["etc/hostname"], "p253\n") {
+		t.Errorf("PID 1 ended by %v, the name is %q; want SIGHUP, a restart, and p253:\n%s", o.Signal, o.Root["etc/hostname"], o.Output)
+	}
+}
+
 func TestPID1GivesUp(t *testing.T) {
 	init := filepath.Join(t.TempDir(), "init")
 	build := exec.Command("go", "build", "-o", init, "./testdata/init")
@@ -262,9 +272,8 @@ func TestPID1GivesUp(t *testing.T) {
 		said        string
 	}{
 		{"overlay", "p7", files, "/ is an overlay"},
-		{"role", "p253", files, `role "p253": want`},
 		{"system", "p7", other, `the system is "arch"`},
-		{"boot partition", "p7", withoutBoot(files), "mounts no vfat"},
+		{"no boot partition", "p7", withoutBoot(files), "mounts no vfat"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.name == "overlay" {
@@ -274,6 +283,9 @@ func TestPID1GivesUp(t *testing.T) {
 			p.ask(t, tt.asked)
 			o := runPi(t, tt.files, bootImage(t, p), tt.asked, "single")
 			const want = `init ["/sbin/init" "single"] pid=1 proc=false read-only=true`
+			if name := map[bool]string{true: "p253\n", false: "cbridge\n"}[tt.name == "no boot partition"]; !strings.HasSuffix(o.Root["etc/hostname"], name) {
+				t.Errorf("the name is %q, want %q", o.Root["etc/hostname"], name)
+			}
 			if o.Signal != 0 || !strings.Contains(o.Output, tt.said) || !strings.Contains(o.Output, want) {
 				t.Errorf("ended by %v, output\n%s\nwant %s and %s", o.Signal, o.Output, tt.said, want)
 			}
@@ -281,7 +293,7 @@ func TestPID1GivesUp(t *testing.T) {
 			must(err)
 			text, err := boot.readFile(CommandLine)
 			must(err)
-			if tt.name != "boot partition" && asksForBranding(string(text)) {
+			if tt.name != "no boot partition" && asksForBranding(string(text)) {
 				t.Errorf("%s is %q", CommandLine, text)
 			}
 		})

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/edit"
 	"golang.org/x/sys/unix"
 )
 
@@ -58,7 +59,8 @@ type session struct {
 	mounted []string // by us, in order
 	remount bool     // / was made writable by us
 	device  device
-	card    *card // nil until the boot partition is open
+	card    *card // nil until / is open, its boot nil until the boot partition is
+	plan    edit.Plan
 }
 
 // A step is what a session does next, and what the console shows of it.
@@ -68,8 +70,9 @@ type step struct {
 }
 
 // steps come in the order that the card's safety rests on: the boot partition
-// is there to take an error before anything can go wrong with the root, and
-// everything is on the card before the command line changes.
+// is there to take an error, and all that is to change is known, before anything
+// can go wrong with the root, and everything is on the card before the command
+// line changes.
 func (s *session) steps() []step {
 	return []step{
 		{"mount /proc", func() error { defer s.calm(); return s.mountAt("/proc", "proc")() }},
@@ -77,28 +80,62 @@ func (s *session) steps() []step {
 		{"mount /dev", s.mountAt("/dev", "devtmpfs")},
 		{"open the boot partition", s.openCard},
 		{"check the role", s.checkRole},
+		{"plan the changes", func() (err error) { s.plan, err = Plan(s.card, s.role); return err }},
 		{"make / writable", s.makeWritable},
-		{"count the attempts", func() error { return errors.Join(s.card.count(), s.sync()) }},
-		{"change files", func() error { return s.card.prepare(s.role, s.sync) }},
-		{"flush the card", s.sync},
+		{"count the attempts", s.count(maxAttempts)},
+		{"change files", func() error { return s.card.prepare(s.plan, s.sync) }},
+		{"flush the card", func() error { return errors.Join(s.card.remove(attemptsFile), s.sync()) }},
 		{"change " + CommandLine, func() error { return s.card.commit() }},
+	}
+}
+
+// fallbackSteps make the Pi a node that nobody has configured yet, which other
+// members of the cluster can reach, because of why. What cannot be changed, or
+// be changed without the boot partition, is left out: the rest is better than
+// nothing.
+func (s *session) fallbackSteps(why error) []step {
+	return []step{
+		{"plan an unconfigured node", func() (err error) { s.plan, err = s.card.planFallback(why); return err }},
+		{"make / writable", s.makeWritable},
+		{"count the attempts", s.count(maxAttempts + 1)},
+		{"change files", func() error { return s.card.prepareFallback(s.plan, s.sync) }},
+		{"flush the card", func() error { return errors.Join(s.card.remove(attemptsFile), s.sync()) }},
+		{"change " + CommandLine, func() error { return s.card.commitFallback() }},
 	}
 }
 
 // run never lets a failure end PID 1, which would stop the kernel.
 func run(k kernel, args []string) error {
 	s := &session{kernel: k, args: args[min(1, len(args)):]}
-	err := caught(s.attempt)
+	err := caught(func() error { return s.attempt(s.steps()) })
 	if err == nil {
 		err = caught(s.leave)
+	} else if s.mustFallBack() {
+		s.warn(err.Error())
+		fallback := caught(func() error { return s.attempt(s.fallbackSteps(err)) })
+		if fallback == nil {
+			fallback = caught(s.leave)
+		}
+		err = errors.Join(err, fallback)
 	}
 	s.warn(fmt.Sprintf("%v; starting the system as it is", err))
-	if s.card != nil {
+	if s.card != nil && s.card.boot != nil {
 		if err := caught(func() error { return s.card.giveUp(err) }); err != nil {
 			s.warn(err.Error())
 		}
 	}
 	return s.startSystem()
+}
+
+// mustFallBack says whether a Pi that could not be branded would be in the way as
+// it is: an image that nobody branded is a controller's, and this was to be a node,
+// or nobody knows what. What was a member of the cluster before stays that.
+func (s *session) mustFallBack() bool {
+	return s.card != nil && !s.askedController() && !s.card.isMember()
+}
+
+func (s *session) askedController() bool {
+	return s.checkRole() == nil && s.role.IsController()
 }
 
 // caught returns a panic of ours as an error.
@@ -111,8 +148,8 @@ func caught(f func() error) (err error) {
 	return f()
 }
 
-func (s *session) attempt() error {
-	for _, step := range s.steps() {
+func (s *session) attempt(steps []step) error {
+	for _, step := range steps {
 		s.say(step.name)
 		if err := step.do(); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
@@ -140,14 +177,15 @@ func (s *session) openCard() error {
 		return err
 	}
 	dir, source, err := bootEntry(tree)
+	s.card = &card{root: tree, bootDir: cmp.Or(dir, "boot/firmware")}
 	if err == nil {
-		err = s.openBoot(tree, dir, source)
+		err = s.openBoot(source)
 	}
 	if err == nil {
 		return nil
 	}
 	for _, source := range s.besideRoot() {
-		if s.openBoot(tree, cmp.Or(dir, "boot/firmware"), source) != nil {
+		if s.openBoot(source) != nil {
 			continue
 		}
 		if text, readErr := s.card.boot.readFile(CommandLine); readErr == nil && asksForBranding(string(text)) {
@@ -155,12 +193,12 @@ func (s *session) openCard() error {
 			return nil
 		}
 		closeDevice(s.device)
-		s.card, s.device = nil, nil
+		s.card.boot, s.device = nil, nil
 	}
 	return err
 }
 
-func (s *session) openBoot(tree root, dir, source string) error {
+func (s *session) openBoot(source string) error {
 	dev, size, err := s.openDevice(source)
 	if err != nil {
 		return err
@@ -169,8 +207,7 @@ func (s *session) openBoot(tree root, dir, source string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", source, errors.Join(err, closeDevice(dev)))
 	}
-	s.device = dev
-	s.card = &card{tree, boot, dir}
+	s.device, s.card.boot = dev, boot
 	return nil
 }
 
@@ -187,6 +224,10 @@ func (s *session) checkRole() (err error) {
 	}
 	s.role, err = node.ParseRole(s.args[0])
 	return err
+}
+
+func (s *session) count(limit int) func() error {
+	return func() error { return errors.Join(s.card.count(limit), s.sync()) }
 }
 
 func (s *session) makeWritable() error {

@@ -94,7 +94,8 @@ func before(t testing.TB, from, to string) *pi {
 
 func TestCuts(t *testing.T) {
 	cuts := 0
-	for _, tt := range transitions {
+	const noRole = "p300" // which makes an unconfigured node
+	for _, tt := range append([]struct{ from, to string }{{"", noRole}}, transitions...) {
 		t.Run(tt.from+" to "+tt.to, func(t *testing.T) {
 			start := before(t, tt.from, tt.to)
 			whole, asked := start.clone(), start.files(t)
@@ -178,11 +179,14 @@ func TestFaults(t *testing.T) {
 						t.Errorf("%s: it left %q mounted", what, m.mounts)
 					}
 					p.faults = faults{}
-					if m.restarts == 1 {
+					if m.restarts == 1 && p.files(t)[ErrorFile] == "" {
 						if got := p.state(t); got != want {
 							t.Fatalf("%s: %s", what, differences(got, want))
 						}
 						continue
+					}
+					if m.restarts == 1 {
+						unconfigured(t, m, "fault in")
 					}
 					again(t, p, tt.to, asked)
 					if got := p.state(t); got != want {

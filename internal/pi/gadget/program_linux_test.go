@@ -29,7 +29,7 @@ func program(t *testing.T) {
 		{"", root, "start", 0, "TYPE= is no node: no gadget to start"},
 		{"TYPE=cnat\nID=900\n", root, "start", 0, "TYPE=cnat is no node: no gadget to start"},
 		{"TYPE=node\n", root, "start", 1, "clusterctrl: /etc/default/clusterctrl: ID is missing: want 1 to 252"},
-		{"TYPE=node\nID=253\n", root, "start", 1, "clusterctrl: /etc/default/clusterctrl: ID=253: want 1 to 252"},
+		{"TYPE=node\nID=254\n", root, "start", 1, "clusterctrl: /etc/default/clusterctrl: ID=254: want 1 to 252"},
 		{"TYPE=usbboot\nID=7\nGADGET=eem\n", root, "start", 1, "clusterctrl: /etc/default/clusterctrl: GADGET=eem: want rndis, ncm or ecm"},
 		{unruly, root, "stop", 0, "no gadget to stop"},
 		{unruly, nobody, "start", 1, "clusterctrl: make ClusterCTRL: mkdir /sys/kernel/config/usb_gadget/ClusterCTRL: permission denied; run it as root"},

@@ -77,7 +77,7 @@ func parseID(value string) (node.ID, error) {
 	if value == "" {
 		return 0, fmt.Errorf("ID is missing: want %d to %d", node.MinID, node.MaxID)
 	}
-	id, err := node.ParseID("p" + value)
+	id, err := node.ParseNumber(value)
 	if err != nil {
 		return 0, fmt.Errorf("ID=%s: want %d to %d", value, node.MinID, node.MaxID)
 	}

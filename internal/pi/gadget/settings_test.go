@@ -27,6 +27,7 @@ func TestParseSettings(t *testing.T) {
 		{"blanks and export", "  TYPE=node\n\texport ID=7  \n", Settings{"node", 7, node.RNDIS, ""}, ""},
 		{"no newline at the end", "TYPE=node\nID=7", Settings{"node", 7, node.RNDIS, ""}, ""},
 
+		{"not configured", "TYPE=node\nID=253\n", Settings{"node", node.Unconfigured, node.RNDIS, ""}, ""},
 		{"controller", "TYPE=c\nID=\n", Settings{Type: "c"}, ""},
 		{"routing controller", "TYPE=cnat\nGADGET=nonsense\n", Settings{Type: "cnat"}, ""},
 		{"nobody yet", "TYPE=\nID=\n", Settings{}, ""},
@@ -35,7 +36,7 @@ func TestParseSettings(t *testing.T) {
 		{"no ID", "TYPE=node\n", Settings{}, "ID is missing: want 1 to 252"},
 		{"empty ID", "TYPE=node\nID=''\n", Settings{}, "ID is missing: want 1 to 252"},
 		{"ID 0", "TYPE=node\nID=0\n", Settings{}, "ID=0: want 1 to 252"},
-		{"ID 253", "TYPE=node\nID=253\n", Settings{}, "ID=253: want 1 to 252"},
+		{"ID 254", "TYPE=node\nID=254\n", Settings{}, "ID=254: want 1 to 252"},
 		{"ID 257", "TYPE=node\nID=257\n", Settings{}, "ID=257: want 1 to 252"},
 		{"ID 07", "TYPE=node\nID=07\n", Settings{}, "ID=07: want 1 to 252"},
 		{"ID p7", "TYPE=node\nID=p7\n", Settings{}, "ID=p7: want 1 to 252"},
@@ -62,7 +63,7 @@ func FuzzParseSettings(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := parseSettings(defaults.Text(text))
-		if err == nil && s.IsNode() && (s.ID < node.MinID || s.ID > node.MaxID || s.Gadget.ProductID() == 0) {
+		if err == nil && s.IsNode() && (s.ID < node.MinID || s.ID > node.Unconfigured || s.Gadget.ProductID() == 0) {
 			t.Errorf("parseSettings(%q) = %+v", text, s)
 		}
 		if err != nil && s != (Settings{}) {

@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"path"
+	"strings"
 
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/edit"
@@ -27,6 +28,18 @@ func Brand(s System, role node.Role) []edit.Edit {
 		bootConfig(s.BootDir, role),
 		FinishBranding{s.BootDir},
 	)
+}
+
+// Unconfigured returns the edits that make a Pi whose branding failed, for the
+// reason why, a node that nobody has configured yet: on the cable it shows
+// [node.Unconfigured], and above its login prompts the reason. Each does some good
+// without the others. What started the branding is left as it is.
+func Unconfigured(s System, why string) []edit.Edit {
+	edits := Brand(s, node.Unconfigured.Role())
+	// agetty(8) takes a backslash for the start of an escape.
+	banner := "NOT CONFIGURED: " + strings.ReplaceAll(why, `\`, `\\`) + "\n" + s.file("usr/share/clusterctrl/issue.p")
+	edits[len(edits)-1] = edit.WriteFile{Name: "etc/issue", Data: banner, Perm: 0o644} // in place of FinishBranding
+	return edits
 }
 
 // identity gives a Pi its name.

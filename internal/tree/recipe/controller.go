@@ -39,7 +39,7 @@ func Controller(s System, programs map[string][]byte) []edit.Edit {
 	}
 	edits = append(edits, s.controller(node.CBridge)...)
 	edits = append(edits, s.identity(node.CBridge)...)
-	edits = append(edits, s.gadgetLink(node.CBridge, node.UnconfiguredAddr)...)
+	edits = append(edits, s.gadgetLink(node.CBridge, node.Unconfigured.Addr())...)
 	return append(edits, bootConfig(s.BootDir, node.CBridge), StartBranding{s.BootDir, node.CBridge, s.Arch})
 }
 

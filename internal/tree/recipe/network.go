@@ -57,7 +57,7 @@ func (s System) bridges(role node.Role) []edit.Edit {
 	}
 	return []edit.Edit{
 		edit.WriteFile{Name: fragment, Data: s.file("usr/share/clusterctrl/interfaces." + role.String()), Perm: 0o644},
-		dhcpcdBlock(role, node.UnconfiguredAddr),
+		dhcpcdBlock(role, node.Unconfigured.Addr()),
 		s.besideDHCP(node.Bridge, addr),
 	}
 }
@@ -131,7 +131,7 @@ func (s System) noGadget() []edit.Edit {
 	case rootfs.NetworkManager:
 		return removeProfiles(gadgetProfileName)
 	case rootfs.IfUpDown:
-		return []edit.Edit{edit.Block{Name: dhclientConf, Text: dhclientBlock(node.UnconfiguredAddr)}}
+		return []edit.Edit{edit.Block{Name: dhclientConf, Text: dhclientBlock(node.Unconfigured.Addr())}}
 	}
 	return nil // bridges wrote the whole block
 }
