@@ -40,7 +40,7 @@ func up(t *testing.T, images ...string) cluster {
 	}
 	t.Cleanup(func() { os.RemoveAll(cache) })
 	c := cluster{program, append(os.Environ(), "XDG_CACHE_HOME="+cache), filepath.Join(cache, "clusterctrl/lab/socket")}
-	cmd := exec.Command(program, append([]string{"lab", "up"}, images...)...)
+	cmd := exec.Command(program, append([]string{"lab", "up", "--on"}, images...)...)
 	cmd.Env, cmd.Stderr = c.env, os.Stderr
 	log, err := cmd.StdoutPipe()
 	if err != nil {
