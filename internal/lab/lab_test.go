@@ -8,25 +8,20 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"clusterctrl/internal/lab"
 	"clusterctrl/internal/lab/labtest"
 )
 
-// stuck is when a boot that takes seconds is given up.
-const stuck = 8 * time.Minute
-
 // machine builds a machine whose console goes to the test's log.
 func machine(t *testing.T, c lab.Config) (*lab.Machine, context.Context) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), stuck)
-	t.Cleanup(cancel)
 	log, err := os.Create(filepath.Join(t.ArtifactDir(), "console"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Transcript = log
+	var ctx context.Context
+	c.Transcript, ctx = labtest.Listen(t, log)
 	m, err := lab.New(ctx, c)
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package boot_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"testing"
 
 	"clusterctrl/internal/lab"
+	"clusterctrl/internal/lab/labtest"
 )
 
 // subsets is small where every commit is tested.
@@ -151,9 +151,8 @@ func (c campaign) startMachine(card string) error {
 	config.Image, config.InPlace = card, true
 	config.Software, software.CommandLine = &software, line
 	var console bytes.Buffer
-	config.Transcript = &console
-	ctx, cancel := context.WithTimeout(c.Context(), stuck)
-	defer cancel()
+	transcript, ctx := labtest.Listen(c, &console)
+	config.Transcript = transcript
 	m, err := lab.New(ctx, config)
 	if err != nil {
 		return err

@@ -17,9 +17,9 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"clusterctrl/internal/lab"
+	"clusterctrl/internal/lab/labtest"
 	"clusterctrl/internal/tree/rootfs"
 )
 
@@ -27,9 +27,6 @@ import (
 var all = flag.Bool("all", false, "boot every role on every base, and try every power cut")
 
 const moduleRoot = "../.."
-
-// stuck is when a machine that takes two minutes is given up.
-const stuck = 15 * time.Minute
 
 // makeProgram makes the program that users get, with the one for the Pi inside.
 var makeProgram = sync.OnceValues(func() (string, error) {
@@ -111,13 +108,12 @@ func change(t testing.TB, image string, edit func(*rootfs.Image) error) {
 // newMachine builds a machine whose console is kept where go test -artifacts says.
 func newMachine(t testing.TB, c lab.Config) (*lab.Machine, context.Context) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), stuck)
-	t.Cleanup(cancel)
 	console, err := os.Create(filepath.Join(t.ArtifactDir(), "console"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Transcript = console
+	var ctx context.Context
+	c.Transcript, ctx = labtest.Listen(t, console)
 	m, err := lab.New(ctx, c)
 	if err != nil {
 		t.Fatal(err)

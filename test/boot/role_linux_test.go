@@ -84,7 +84,7 @@ var kindQuestions = map[string][]question{
 var fallback = map[string]question{
 	base.Bookworm: {"grep Px /etc/dhcp/dhclient.conf; cat /etc/network/interfaces.d/clusterctrl",
 		`  fixed-address 172\.19\.181\.NUMBER; # ClusterCTRL Px\nauto usb0\niface usb0 inet dhcp\n\tmetric 1000\n`},
-	base.DHCPCD: {"grep '#ClusterCTRL' /etc/dhcpcd.conf; timeout 60 sh -c 'until ip -4 address show usb0 | grep -o 172.19.181.*/24; do sleep 0.1; done'",
+	base.DHCPCD: {"grep '#ClusterCTRL' /etc/dhcpcd.conf; until ip -4 address show usb0 | grep -o 172.19.181.*/24; do sleep 0.1; done",
 		`static ip_address=172\.19\.181\.NUMBER/24 #ClusterCTRL\n172\.19\.181\.NUMBER/24\n`},
 	base.Trixie: {"cd /etc/NetworkManager/system-connections; stat -c '%a %U' clusterctrl-usb0.nmconnection; grep ^address clusterctrl-usb0.nmconnection",
 		`600 root\naddress1=172\.19\.181\.NUMBER/24\n`},
@@ -161,13 +161,20 @@ func cardFor(t *testing.T, image, role string, edit func(*rootfs.Image) error) s
 	return card
 }
 
+// What gives services and devices the time that they may need on a busy machine,
+// whatever they ask for themselves.
+const (
+	unhurried      = "[Service]\nTimeoutStartSec=infinity\n"
+	patientManager = "[Manager]\nDefaultTimeoutStartSec=infinity\nDefaultDeviceTimeoutSec=infinity\n"
+)
+
 // letIn logs root in on the serial console, has the kernel play a USB device
-// controller, which the emulated board lacks, and gives services the time that
-// they may need on a busy machine, whatever they ask for themselves.
+// controller, which the emulated board lacks, and has the system wait.
 func letIn(tree *rootfs.Image) error {
 	for name, text := range map[string]string{
 		"etc/systemd/system/serial-getty@ttyS1.service.d/test.conf": "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %I linux\n",
-		"etc/systemd/system/service.d/test.conf":                    "[Service]\nTimeoutStartSec=15min\n",
+		"etc/systemd/system/service.d/test.conf":                    unhurried,
+		"etc/systemd/system.conf.d/test.conf":                       patientManager,
 		"etc/modules-load.d/test.conf":                              "dummy_hcd\n",
 	} {
 		if err := tree.Mkdir(path.Dir(name), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {

@@ -26,8 +26,8 @@ import (
 	"clusterctrl/internal/node"
 )
 
-// stuck is when the kernel is given up on.
-const stuck = 30 * time.Second
+// pause is how long a test waits for what has no event, before it looks again.
+const pause = 300 * time.Millisecond
 
 func isThere(name string) bool {
 	_, err := os.Lstat(name)
@@ -35,7 +35,8 @@ func isThere(name string) bool {
 }
 
 // await returns once done does, which it asks whenever the kernel says that a
-// device came or went, or that configfs made one.
+// device came or went, or that configfs made one. A machine that waits for ever is
+// silent, which ends the test outside.
 func await(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	events, err := uevent.Listen(uevent.Kernel | uevent.Udev)
@@ -43,12 +44,9 @@ func await(t testing.TB, what string, done func() bool) {
 		t.Fatal(err)
 	}
 	defer events.Close()
-	deadline := time.Now().Add(stuck)
+	fmt.Println("waiting for", what)
 	for !done() {
-		if time.Now().After(deadline) {
-			t.Fatalf("no sign of %s", what)
-		}
-		events.SetReadDeadline(time.Now().Add(stuck / 100)) // not all that is waited for has an event
+		events.SetReadDeadline(time.Now().Add(pause)) // not all that is waited for has an event
 		if _, err := events.Read(make([]byte, 8<<10)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, unix.ENOBUFS) {
 			t.Fatal(err)
 		}
@@ -283,11 +281,11 @@ func echo(c *net.UDPConn) {
 func call(c *net.UDPConn, size int) error {
 	sent, got := make([]byte, size), make([]byte, 2048)
 	rand.Read(sent)
-	for deadline := time.Now().Add(stuck); time.Now().Before(deadline); {
+	for {
 		if _, err := c.Write(sent); err != nil {
 			return err
 		}
-		c.SetReadDeadline(time.Now().Add(stuck / 100))
+		c.SetReadDeadline(time.Now().Add(pause))
 		n, err := c.Read(got)
 		if err == nil && bytes.Equal(got[:n], sent) {
 			return nil
@@ -296,7 +294,6 @@ func call(c *net.UDPConn, size int) error {
 			return err
 		}
 	}
-	return errors.New("no echo")
 }
 
 // exchangeSerial sends bytes from either end of the serial port to the other.
@@ -308,8 +305,6 @@ func exchangeSerial(t *testing.T, d device) {
 	for _, way := range []struct{ from, to *os.File }{{node, controller}, {controller, node}} {
 		sent, got := make([]byte, 64<<10), make([]byte, 64<<10)
 		rand.Read(sent)
-		way.to.SetReadDeadline(time.Now().Add(stuck))
-		way.from.SetWriteDeadline(time.Now().Add(stuck))
 		written := make(chan error)
 		go func() {
 			_, err := way.from.Write(sent)

@@ -2,14 +2,12 @@ package gadget
 
 import (
 	"bytes"
-	"context"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"clusterctrl/internal/lab"
 	"clusterctrl/internal/lab/labtest"
@@ -28,11 +26,10 @@ func TestMachine(t *testing.T) {
 	files[compositePath[1:]] = labtest.Program(t, labtest.AMD64, "../../../cmd/clusterctrl")
 	maps.Copy(files, moduleFiles(t, filepath.Join(filepath.Dir(kernel.Image), "lib/modules")))
 	var console bytes.Buffer
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
+	transcript, ctx := labtest.Listen(t, &console)
 	m, err := lab.New(ctx, lab.Config{
 		Model:      "amd64",
-		Transcript: &console,
+		Transcript: transcript,
 		Software: &lab.Software{
 			Kernel:      kernel.Image,
 			Initramfs:   kernel.Initramfs(t, labtest.Initramfs{Init: ourselves(t), Files: files}),

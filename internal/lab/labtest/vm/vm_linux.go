@@ -41,7 +41,7 @@ func Main(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	guest.Main(func() error {
-		os.Args = []string{"init", "-test.v", "-test.run=^TestMachine$", "-test.timeout=8m"} // before the test outside gives up
+		os.Args = []string{"init", "-test.v", "-test.run=^TestMachine$"}
 		if m.Run() != 0 {
 			fmt.Println(failed)
 		} else {
@@ -59,9 +59,10 @@ func Boot(t *testing.T, in labtest.Initramfs) {
 	kernel := labtest.NewKernel(t, labtest.AMD64)
 	in.Init = ourselves(t)
 	var console bytes.Buffer
-	m, err := lab.New(t.Context(), lab.Config{
+	transcript, ctx := labtest.Listen(t, io.MultiWriter(&console, t.Output()))
+	m, err := lab.New(ctx, lab.Config{
 		Model:      "amd64",
-		Transcript: io.MultiWriter(&console, t.Output()),
+		Transcript: transcript,
 		Software: &lab.Software{
 			Kernel:      kernel.Image,
 			Initramfs:   kernel.Initramfs(t, in),
@@ -76,11 +77,11 @@ func Boot(t *testing.T, in labtest.Initramfs) {
 			t.Error(err)
 		}
 	}()
-	boot, err := m.Boot(t.Context())
+	boot, err := m.Boot(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	verdict, err := boot.Expect(t.Context(), passed, failed)
+	verdict, err := boot.Expect(ctx, passed, failed)
 	if err == nil {
 		_, err = boot.Wait()
 	}
