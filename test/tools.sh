@@ -7,9 +7,8 @@ set -eu
 # The judges of file systems, disk labels and compressed images.
 packages="e2fsprogs dosfstools mtools fdisk attr libcap2-bin xfsprogs btrfs-progs systemd openssl
 	xz-utils gzip zstd zip pixz p7zip-full libarchive-tools python3"
-# What test/base needs: a Debian root for arm64, made on another architecture.
-packages="$packages mmdebstrap debian-archive-keyring arch-test binfmt-support qemu-user-static
-	kmod cpio fakeroot"
+# What test/base needs to make a Debian root.
+packages="$packages mmdebstrap debian-archive-keyring kmod cpio fakeroot"
 # What a controller runs: udev's rules and the kernel's packet filter.
 packages="$packages udev libc-bin nftables iptables openssh-client"
 # Whole machines.

@@ -27,7 +27,7 @@ const (
 )
 
 // Path returns the path of a release's image, 2 GiB and sparse, which must not be
-// changed. If there is none yet, it is made, which takes minutes.
+// changed. If there is none yet, it is made, which takes a minute or two.
 func Path(t testing.TB, release string) string {
 	t.Helper()
 	return cached(t, release+".img")

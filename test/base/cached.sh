@@ -1,7 +1,7 @@
 #!/bin/bash
 # cached.sh NAME prints the path of a base image: bookworm.img, dhcpcd.img (which
 # is Bookworm, with another network program), trixie.img, or one of them with .xz
-# behind. What is not there yet is made first, which takes minutes for the Debian
+# behind. What is not there yet is made first, which takes a minute for the Debian
 # root of a release and seconds for the rest, and is kept in the project's cache/
 # (or $CLUSTERCTRL_CACHE) under a name that changes with the scripts. What was
 # interrupted is made anew; of two that want the same, one waits.
@@ -19,11 +19,11 @@ esac
 # key FILE... prints what tells one content of the files from another.
 key() { cat "$@" | sha256sum | cut -c 1-12; }
 
-mapfile -t sources < <(find build.sh debian.sh init root boot -type f | sort)
-debian=$cache/$release-$(key debian.sh).tar
+mapfile -t sources < <(find build.sh debian.sh arm64.sh init root boot -type f | sort)
+debian=$cache/$release-$(key debian.sh arm64.sh).tar
 tarball=$debian
 if [ "$name" = dhcpcd ]; then
-	tarball=$cache/$name-$(key debian.sh dhcpcd.sh).tar
+	tarball=$cache/$name-$(key debian.sh arm64.sh dhcpcd.sh).tar
 	sources+=(dhcpcd.sh)
 fi
 image=$cache/$name-$(key "${sources[@]}").img

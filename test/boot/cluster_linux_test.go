@@ -175,6 +175,7 @@ func letInAll(tree *rootfs.Image) error {
 // TestCluster runs a controller and three nodes, all from images that the program
 // made, on virtual machines with virtual USB cables.
 func TestCluster(t *testing.T) {
+	wholeSystems(t)
 	for _, tt := range []struct {
 		base, role string
 		always     bool

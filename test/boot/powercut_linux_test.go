@@ -26,6 +26,7 @@ var subsets = flag.Int("subsets", 1, "how many `subsets` of the writes between t
 // left to do. That boot is the real program's and the real ext4's; for some of the
 // cuts, it is a machine's too.
 func TestPowerCuts(t *testing.T) {
+	wholeSystems(t)
 	roles, every := []string{"p7"}, 30
 	if *all {
 		roles, every = append(roles, "cnat"), 5

@@ -28,6 +28,14 @@ var all = flag.Bool("all", false, "boot every role on every base, and try every 
 
 const moduleRoot = "../.."
 
+// wholeSystems says of a test that it boots so much that "make test-machines" runs
+// it, not "make test".
+func wholeSystems(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots many whole systems: make test-machines")
+	}
+}
+
 // makeProgram makes the program that users get, with the one for the Pi inside.
 var makeProgram = sync.OnceValues(func() (string, error) {
 	out, err := exec.Command("make", "-C", moduleRoot, "bin/clusterctrl").CombinedOutput()
