@@ -1,6 +1,8 @@
 # make          the program, with the one for the Pi inside: bin/clusterctrl
 # make demo     builds a sample cluster's images into out/demo
-# make test     runs all tests, after installing or naming what they need
+# make test     tests every package, after installing or naming what that needs
+# make test-machines  boots whole systems of every kind, which takes longer
+# make lint     checks the source without running it
 # make test-powercut  cuts the power at thousands of moments of a first boot
 # make bench    prints how fast it is beside what users would run instead; as root
 # make release  the program for Linux, macOS and Windows
@@ -12,7 +14,7 @@ SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') $(shel
 
 export CGO_ENABLED = 0
 
-.PHONY: all payload demo test test-powercut bench release clean
+.PHONY: all payload demo test test-machines test-powercut lint bench release clean
 
 all: bin/clusterctrl
 
@@ -50,15 +52,28 @@ demo: bin/clusterctrl
 	@echo "What makes p1 differ from the controller:"
 	bin/clusterctrl build sample --nodes 1 --no-nat --dry-run --quiet | sed -n '/-p1.img: /,$$p'
 
-# Every package, on all that the program runs on; then every test. A tool that a
-# test needs and that is missing fails it.
+# Every package, each with what judges it, and one boot of a whole system. A tool
+# that a test needs and that is missing fails it. Base images are made beside the
+# checks of the source. A machine that a test boots is given up when it is silent
+# for long; the time-out is for what hangs otherwise.
 test: payload bin/clusterctrl
 	test/tools.sh
-	test/base/cached.sh bookworm.img & bookworm=$$!; \
-	test/base/cached.sh trixie.img && wait $$bookworm
-	internal/lab/labtest/kernel.sh amd64
-	internal/lab/labtest/kernel.sh arm64
-	internal/lab/labtest/kernel.sh armel
+	$(MAKE) -j3 base-bookworm base-trixie kernel-amd64 kernel-arm64 kernel-armel lint
+	go test -tags payload -short -timeout 3h ./...
+
+# What tests boot, made or fetched where it is not there yet.
+base-%:
+	test/base/cached.sh $*.img
+kernel-%:
+	internal/lab/labtest/kernel.sh $*
+
+# Every test that boots whole systems: roles, clusters, power cuts.
+test-machines: payload bin/clusterctrl
+	test/tools.sh
+	go test -tags payload -timeout 6h ./test/boot
+
+# What can be said of the source without running it, for every system it is for.
+lint: payload
 	gofmt -l cmd internal test bench | (! grep .)
 	GOOS=linux go vet -tags payload ./...
 	GOOS=darwin go vet ./cmd/...
@@ -66,12 +81,12 @@ test: payload bin/clusterctrl
 	GOOS=linux GOARCH=arm GOARM=6 go vet ./cmd/...
 	GOOS=darwin go build -o /dev/null ./cmd/clusterctrl
 	GOOS=windows go build -o /dev/null ./cmd/clusterctrl
-	go test -tags payload -timeout 24m ./...
+	go tool -modfile=tools/go.mod staticcheck -tags payload ./...
 
 # Cuts the power at every flush of a first boot, and anywhere between them.
 test-powercut: payload bin/clusterctrl
 	test/tools.sh
-	go test ./test/boot -tags payload -run TestPowerCuts -all -subsets 200 -v -timeout 6h
+	go test ./test/boot -tags payload -run TestPowerCuts -all -subsets 200 -v -timeout 24h
 
 # Every part, which takes half an hour; go run ./bench -h names them.
 bench: bin/clusterctrl

@@ -21,7 +21,6 @@ const (
 )
 
 var (
-	featureHasJournal    = feature{compat, 0x4}
 	featureDirIndex      = feature{compat, 0x20}
 	featureSparseSuper2  = feature{compat, 0x200}
 	featureFiletype      = feature{incompat, 0x2}

@@ -117,7 +117,7 @@ func (fsys *FS) load(e *entry) (*directory, error) {
 		return nil, err
 	}
 	if e.in != nil && !d.hasDots() {
-		return nil, fmt.Errorf("%w: a directory that does not start with . and ..", ErrCorrupt)
+		return nil, fmt.Errorf("%w: a directory without . and .. at its start", ErrCorrupt)
 	}
 	return d, d.parse()
 }

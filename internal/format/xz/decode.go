@@ -175,7 +175,7 @@ func (d *decoder) decode(w []byte, pos, limit int, in *[chunkSpan]byte, n uint32
 		copyMatch(w, pos, int(rep0)+1, int(length))
 		pos += int(length)
 	}
-	rng, code, ip = normalize(in, rng, code, ip)
+	_, code, ip = normalize(in, rng, code, ip)
 	if pos != limit || ip != n || code != 0 {
 		return fmt.Errorf("%w: chunk of %d bytes gives %d too few after %d", ErrCorrupt, n, limit-pos, ip)
 	}

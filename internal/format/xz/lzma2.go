@@ -12,8 +12,6 @@ const (
 	chunkLZMAState = 0xa0 // LZMA starts over
 	chunkLZMAProps = 0xc0 // the same, with new properties
 	chunkLZMADict  = 0xe0 // the same, and the dictionary starts over
-
-	maxChunk = 2 << 20 // bytes that a chunk gives, at most
 )
 
 // A chunks decodes the chunks of one block.

@@ -139,7 +139,8 @@ func TestPower(t *testing.T) {
 	node.off()
 	ends(t, l)
 	node = on(t, &c, Node, nil)
-	k, l = node.kernel(t), controller.kernel(t)
+	k = node.kernel(t)
+	controller.kernel(t)
 	controller.off()
 	ends(t, k)
 	if c.Connected() {
