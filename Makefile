@@ -5,16 +5,21 @@
 # make lint     checks the source without running it
 # make test-powercut  cuts the power at thousands of moments of a first boot
 # make bench    prints how fast it is beside what users would run instead; as root
-# make release  the program for Linux, macOS and Windows
+# make release  the program for Linux, macOS and Windows, packages, manual pages,
+#               completion, and their checksums: bin/release
+# make test-deb installs, upgrades and purges the packages in a Debian root
 
-VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
-GOFLAGS_PI := -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
+# Versions are tags, v1.2.3. Between two, the last one's with the commit behind it.
+VERSION ?= $(shell git describe --tags --match 'v*' --always --dirty 2>/dev/null || echo dev)
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
+DATE := $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
+GOFLAGS_PI := -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)"
 PAYLOAD := internal/image/payload/bin
 SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') $(shell find internal/tree/recipe/files internal/image/sample/sample.img.xz -type f) go.mod go.sum
 
 export CGO_ENABLED = 0
 
-.PHONY: all payload demo test test-machines test-powercut lint bench release clean
+.PHONY: all payload demo test test-machines test-powercut test-deb lint bench release binaries manual completion deb clean
 
 all: bin/clusterctrl
 
@@ -38,12 +43,59 @@ $(PAYLOAD)/%.zst: bin/pi/%
 	mkdir -p $(PAYLOAD)
 	go run ./internal/image/payload/pack $< $@
 
-release: payload
-	GOOS=linux GOARCH=amd64 go build -tags payload $(GOFLAGS_PI) -o bin/release/clusterctrl-linux-amd64 ./cmd/clusterctrl
-	GOOS=linux GOARCH=arm64 go build -tags payload $(GOFLAGS_PI) -o bin/release/clusterctrl-linux-arm64 ./cmd/clusterctrl
-	GOOS=darwin GOARCH=arm64 go build -tags payload $(GOFLAGS_PI) -o bin/release/clusterctrl-macos-arm64 ./cmd/clusterctrl
-	GOOS=darwin GOARCH=amd64 go build -tags payload $(GOFLAGS_PI) -o bin/release/clusterctrl-macos-amd64 ./cmd/clusterctrl
-	GOOS=windows GOARCH=amd64 go build -tags payload $(GOFLAGS_PI) -o bin/release/clusterctrl-windows-amd64.exe ./cmd/clusterctrl
+# All that a release holds, anew, so that all of it is of one commit.
+release:
+	rm -rf bin/release bin/deb
+	$(MAKE) -B payload
+	$(MAKE) binaries manual completion deb
+	cd bin/release && sha256sum $$(find . -type f ! -name SHA256SUMS -printf '%P\n' | sort) >SHA256SUMS
+
+RELEASE := go build -tags payload $(GOFLAGS_PI) -o bin/release/clusterctrl
+
+binaries: payload
+	GOOS=linux GOARCH=amd64 $(RELEASE)-linux-amd64 ./cmd/clusterctrl
+	GOOS=linux GOARCH=arm64 $(RELEASE)-linux-arm64 ./cmd/clusterctrl
+	GOOS=linux GOARCH=arm GOARM=6 $(RELEASE)-linux-armhf ./cmd/clusterctrl
+	GOOS=darwin GOARCH=arm64 $(RELEASE)-macos-arm64 ./cmd/clusterctrl
+	GOOS=darwin GOARCH=amd64 $(RELEASE)-macos-amd64 ./cmd/clusterctrl
+	GOOS=windows GOARCH=amd64 $(RELEASE)-windows-amd64.exe ./cmd/clusterctrl
+
+# Manual pages have the date of the commit.
+manual: payload
+	mkdir -p bin/release/man
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+		go test ./cmd/clusterctrl -count 1 -run TestManual -args -man $(CURDIR)/bin/release/man
+
+completion: bin/clusterctrl
+	mkdir -p bin/release/completion
+	for shell in bash fish powershell zsh; do \
+		bin/clusterctrl completion $$shell >bin/release/completion/clusterctrl.$$shell || exit; done
+
+# What the version of a Debian package may look like, in the same order.
+DEB_VERSION := $(shell echo $(VERSION) | sed -E 's/^v([0-9])/\1/; t tag; s/^/0~git./; : tag; s/-rc/~rc/; s/-/+/; s/-/./g')
+NFPM := go tool -modfile=tools/go.mod nfpm package --config release/deb/nfpm.yaml --packager deb
+
+deb: binaries manual completion
+	rm -rf bin/deb
+	for arch in amd64 arm64 armhf; do \
+		usr=bin/deb/$$arch/usr && \
+		install -D bin/release/clusterctrl-linux-$$arch $$usr/sbin/clusterctrl && \
+		install -D -m 644 -t $$usr/share/man/man1 bin/release/man/*.1 && gzip -n9 $$usr/share/man/man1/*.1 && \
+		install -D -m 644 bin/release/completion/clusterctrl.bash $$usr/share/bash-completion/completions/clusterctrl && \
+		install -D -m 644 bin/release/completion/clusterctrl.fish $$usr/share/fish/vendor_completions.d/clusterctrl.fish && \
+		install -D -m 644 bin/release/completion/clusterctrl.zsh $$usr/share/zsh/vendor-completions/_clusterctrl && \
+		install -D -m 644 LICENSE $$usr/share/doc/clusterctrl/copyright && \
+		go run ./release/units bin/deb/$$arch && \
+		case $$arch in amd64) ;; *) install -D bin/pi/reconfig-clusterctrl-$$arch $$usr/sbin/reconfig-clusterctrl ;; esac && \
+		ARCH=$$arch VERSION=$(DEB_VERSION) $(NFPM) --target bin/release || exit; done
+
+# The same as two versions of it.
+test-deb: deb
+	test/tools.sh
+	rm -rf bin/deb/versions && mkdir -p bin/deb/versions
+	for arch in amd64 arm64 armhf; do for version in 1.0.0 2.0.0; do \
+		ARCH=$$arch VERSION=$$version $(NFPM) --target bin/deb/versions || exit; done; done
+	release/deb/check.sh bin/deb/versions/*.deb
 
 demo: bin/clusterctrl
 	mkdir -p out/demo
@@ -71,6 +123,7 @@ kernel-%:
 test-machines: payload bin/clusterctrl
 	test/tools.sh
 	go test -tags payload -timeout 6h ./test/boot
+	$(MAKE) test-deb
 
 # What can be said of the source without running it, for every system it is for.
 lint: payload

@@ -11,6 +11,8 @@ packages="e2fsprogs dosfstools mtools fdisk attr libcap2-bin xfsprogs btrfs-prog
 packages="$packages mmdebstrap debian-archive-keyring kmod cpio fakeroot"
 # What a controller runs: udev's rules and the kernel's packet filter.
 packages="$packages udev libc-bin nftables iptables openssh-client"
+# Manual pages.
+packages="$packages groff"
 # Whole machines.
 packages="$packages qemu-system-arm qemu-system-x86"
 

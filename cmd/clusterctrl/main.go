@@ -21,9 +21,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker in release builds.
-var version = "dev"
-
 // aliases are the other names of this program, which systemd units, kernel
 // command lines and users of the shell scripts that it replaces call it by.
 var aliases = map[string][]string{
@@ -136,6 +133,7 @@ func rootCommand() *cobra.Command {
 		usbbootCommand(), fanCommand(), actCommand(), wpCommand(), getpathCommand()}, boardCommands()...)...)
 	addGroup(root, "On a node:", compositeCommand())
 	addGroup(root, "Without hardware:", emulateCommand(), labCommand())
+	root.AddCommand(versionCommand())
 	addCobras(root)
 	return root
 }

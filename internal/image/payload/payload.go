@@ -29,10 +29,26 @@ func Programs(arch rootfs.Arch) (map[string][]byte, error) {
 	return all, nil
 }
 
+// Archs returns the architectures whose programs this program holds.
+func Archs() []rootfs.Arch {
+	archs := []rootfs.Arch{}
+	for _, arch := range []rootfs.Arch{rootfs.ARMHF, rootfs.ARM64} {
+		if _, err := fs.Stat(programs, packed(node.Program, arch)); err == nil {
+			archs = append(archs, arch)
+		}
+	}
+	return archs
+}
+
+// packed returns the name of an embedded program.
+func packed(name string, arch rootfs.Arch) string {
+	return "bin/" + path.Base(name) + "-" + string(arch) + ".zst"
+}
+
 func read(name string, arch rootfs.Arch) ([]byte, error) {
-	packed, err := fs.ReadFile(programs, "bin/"+path.Base(name)+"-"+string(arch)+".zst")
+	program, err := fs.ReadFile(programs, packed(name, arch))
 	if err == nil {
-		return unpack(packed)
+		return unpack(program)
 	}
 	if info, ok := debug.ReadBuildInfo(); !ok || !runsOn(arch, info.Settings) {
 		return nil, errors.New("this is no such Pi")

@@ -112,3 +112,15 @@ func (s System) lay() []edit.Edit {
 	}
 	return edits
 }
+
+// Units returns the unit files and presets of systemd that all members have, by
+// their names in a tree: for packages, which are made without one.
+func Units() map[string]string {
+	units := map[string]string{}
+	for _, e := range (System{}).lay() {
+		if file, ok := e.(edit.WriteFile); ok && strings.HasPrefix(file.Name, "usr/lib/systemd/") {
+			units[file.Name] = file.Data
+		}
+	}
+	return units
+}
