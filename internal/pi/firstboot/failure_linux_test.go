@@ -138,10 +138,10 @@ func TestTroubles(t *testing.T) {
 		{"carriage return", func(t *testing.T, m *machine) {
 			write(t, m.pi, CommandLine, "a init="+node.ReconfigPath+" p7\r\n")
 		}, "carriage returns"},
-		{"half a block", func(t *testing.T, m *machine) { write(t, m.pi, "config.txt", "# START ClusterCTRL config\n") }, "no line"},
-		{"half a block of the root's", func(t *testing.T, m *machine) {
-			must(m.root.WriteFile("etc/exports", []byte("# START ClusterCTRL config\n"), 0o644))
-		}, "no line"},
+		{"a directory in the way", func(t *testing.T, m *machine) {
+			must(m.root.Remove("etc/exports"))
+			must(m.root.Mkdir("etc/exports", 0o755))
+		}, "is a directory"},
 		{"too many attempts", func(t *testing.T, m *machine) { must(m.root.WriteFile(attemptsFile, []byte("10\n"), 0o644)) }, "begun 10 times"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -167,7 +167,10 @@ func TestHopeless(t *testing.T) {
 		{"asked for elsewhere", "p7", func(t *testing.T, m *machine) { write(t, m.pi, CommandLine, "a b\n") }, "want it there"},
 		{"no command line", "p7", func(t *testing.T, m *machine) { write(t, m.pi, CommandLine, "") }, "want one line of kernel arguments"},
 		{"fallen back too often", "p7", func(t *testing.T, m *machine) { must(m.root.WriteFile(attemptsFile, []byte("11\n"), 0o644)) }, "begun 11 times"},
-		{"controller", "cnat", func(t *testing.T, m *machine) { write(t, m.pi, "config.txt", "# START ClusterCTRL config\n") }, "no line"},
+		{"controller", "cnat", func(t *testing.T, m *machine) {
+			must(m.root.Remove("etc/exports"))
+			must(m.root.Mkdir("etc/exports", 0o755))
+		}, "is a directory"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPi()

@@ -57,15 +57,24 @@ func TestEdits(t *testing.T) {
 		{"second line goes", Line{file, "b", "b 2"}, "b\na\nb 1\n", "b 2\na\n"},
 		{"setting", Setting{file, "ID", "7"}, "TYPE=\nID=\n", "TYPE=\nID=7\n"},
 		{"whole key", Setting{file, "ID", "7"}, "FANID=1\nCLUSTERID=2\n#VALID=3\n#ID=4\nIDLE=5\n", "FANID=1\nCLUSTERID=2\n#VALID=3\n#ID=4\nIDLE=5\nID=7\n"},
-		{"block appended", Block{file, "x\ny\n", ""}, "a\n", "a\n" + block},
-		{"block replaced", Block{file, "x\ny\n", ""}, "a\n" + BlockStart + "\nold\n" + BlockEnd + "\nb\n", "a\n" + block + "b\n"},
-		{"block after half a line", Block{file, "x\ny", ""}, "a", "a\n" + block},
-		{"block removed", Block{file, "", ""}, "a\n" + block + "b\n", "a\nb\n"},
-		{"block before sections", Block{file, "x\ny\n", "part end"}, "a\n#part\n part 1\nend\n", "a\n#part\n" + block + " part 1\nend\n"},
-		{"block moved before sections", Block{file, "x\ny\n", "part end"}, "part 1\nb\n" + block + "part 2", block + "part 1\nb\npart 2"},
-		{"block without sections", Block{file, "x\ny\n", "part end"}, "parts\na end\n", "parts\na end\n" + block},
-		{"block that is before sections", Block{file, "x\ny\n", "part end"}, block + "b\npart\n", block + "b\npart\n"},
-		{"no block to remove", Block{file, "", ""}, "a", "a"},
+		{"block appended", Block{Name: file, Text: "x\ny\n"}, "a\n", "a\n" + block},
+		{"block replaced", Block{Name: file, Text: "x\ny\n"}, "a\n" + BlockStart + "\nold\n" + BlockEnd + "\nb\n", "a\n" + block + "b\n"},
+		{"block after half a line", Block{Name: file, Text: "x\ny"}, "a", "a\n" + block},
+		{"block removed", Block{Name: file}, "a\n" + block + "b\n", "a\nb\n"},
+		{"block before sections", Block{Name: file, Text: "x\ny\n", Before: "part end"}, "a\n#part\n part 1\nend\n", "a\n#part\n" + block + " part 1\nend\n"},
+		{"block moved before sections", Block{Name: file, Text: "x\ny\n", Before: "part end"}, "part 1\nb\n" + block + "part 2", block + "part 1\nb\npart 2"},
+		{"block without sections", Block{Name: file, Text: "x\ny\n", Before: "part end"}, "parts\na end\n", "parts\na end\n" + block},
+		{"block that is before sections", Block{Name: file, Text: "x\ny\n", Before: "part end"}, block + "b\npart\n", block + "b\npart\n"},
+		{"blanks around marks", Block{Name: file, Text: "x\ny\n"}, "a\n" + BlockStart + " \t\r\nold\n  " + BlockEnd + "  \nb\n", "a\n" + block + "b\n"},
+		{"END lost", Block{Name: file, Text: "x\ny\n"}, "a\n" + BlockStart + "\nx\nb\n", "a\n" + block + "b\n"},
+		{"END lost, other numbers", Block{Name: file, Text: "x\ny\n", Was: "n 172.19.181.7\n"}, "a\n" + BlockStart + "\nx\nn 172.19.181.9\n1\nb 2\ny\n", "a\n" + block + "1\nb 2\ny\n"},
+		{"END lost, removed", Block{Name: file, Was: "x\ny\n"}, "a\n" + BlockStart + "\nx\ny\nb\n", "a\nb\n"},
+		{"START lost", Block{Name: file, Text: "x\ny\n"}, "a\n" + BlockEnd + "\nb\n", "a\n" + block + "b\n"},
+		{"several blocks", Block{Name: file, Text: "x\ny\n"}, "a\n" + BlockStart + "\n1\n" + BlockEnd + "\nb\n" + BlockStart + "\n2\n" + BlockEnd + "\n", "a\n" + block + "b\n"},
+		{"START twice", Block{Name: file, Text: "x\ny\n"}, BlockStart + "\nx\nb\n" + BlockStart + "\n2\n" + BlockEnd + "\n", block + "b\n"},
+		{"last", Block{Name: file, Text: "x\ny\n", Reset: "[all]"}, "[a]\n" + block + "b", "[a]\n[all]\nb\n" + block},
+		{"last already", Block{Name: file, Text: "x\ny\n", Reset: "[all]"}, "[a]\nb\n" + block + "\n", "[a]\nb\n\n" + block},
+		{"no block to remove", Block{Name: file}, "a", "a"},
 		{"file", WriteFile{Name: file, Data: "new"}, "old", "new"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -92,7 +101,7 @@ func TestTwiceIsOnce(t *testing.T) {
 		if err := tree.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		e := rapid.SampledFrom([]Edit{Line{file, "a", "a 2"}, Setting{file, "a", "2"}, Block{file, "a", ""}, Block{file, "a b", "a"}, Block{file, "", ""}}).Draw(t, "edit")
+		e := rapid.SampledFrom([]Edit{Line{file, "a", "a 2"}, Setting{file, "a", "2"}, Block{Name: file, Text: "a"}, Block{Name: file, Text: "a b", Before: "a"}, Block{Name: file}}).Draw(t, "edit")
 		if e.Apply(tree) != nil {
 			return // a block that is not closed
 		}
@@ -104,16 +113,6 @@ func TestTwiceIsOnce(t *testing.T) {
 			t.Fatalf("%v of %q: once %q, twice %q", e, text, once, twice)
 		}
 	})
-}
-
-func TestBlockRefuses(t *testing.T) {
-	for _, text := range []string{BlockStart + "\na\n", BlockEnd + "\n", BlockStart + "\n" + BlockStart + "\n" + BlockEnd + "\n",
-		BlockStart + "\n" + BlockEnd + "\n" + BlockStart + "\n" + BlockEnd + "\n"} {
-		tree := treeWith(t, map[string]string{file: text})
-		if err := Apply(tree, []Edit{Block{file, "x", ""}}); err == nil || !strings.Contains(err.Error(), file) {
-			t.Errorf("%q: got %v, want an error that names the file", text, err)
-		}
-	}
 }
 
 // TestFailedPlan applies nothing if the last edit cannot be made.

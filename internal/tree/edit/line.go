@@ -2,6 +2,7 @@ package edit
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -69,10 +70,19 @@ func (s Setting) Apply(tree rootfs.Tree) error {
 }
 
 // A Block keeps lines of ours apart in a file of somebody else's, between a
-// line START and a line END. Empty Text takes the block out. It comes last, or,
-// where lines begin sections of the file, before the first that begins with one
-// of the words in Before.
-type Block struct{ Name, Text, Before string }
+// line START and a line END. Empty Text takes the block out. It stays in its place, or
+// comes last, or, where lines begin sections of the file, before the first that begins
+// with one of the words in Before.
+type Block struct {
+	Name, Text, Before string
+
+	// Was are texts that the block may have had besides Text: where END is lost, the
+	// block goes on as long as lines are like one of these.
+	Was string
+	// Reset, if it is not empty, has the block be the file's last lines, over which none
+	// behind wins. Where lines have stood behind it, Reset comes before them.
+	Reset string
+}
 
 // The lines around a block, as they are known in the field.
 const (
@@ -92,12 +102,14 @@ func (b Block) Apply(tree rootfs.Tree) error {
 	if err != nil {
 		return err
 	}
-	before, after, found, err := cutBlock(old)
-	if err != nil {
-		return fmt.Errorf("%s: %w", b.Name, err)
-	}
-	if b.Text == "" {
+	before, after, found := b.cut(old)
+	switch {
+	case b.Text == "":
 		return writeText(tree, b.Name, old, before+after)
+	case b.Reset != "" && strings.TrimSpace(after) != "":
+		before, after = endLine(before)+endLine(b.Reset)+endLine(after), ""
+	case b.Reset != "":
+		before, after = endLine(before)+after, ""
 	}
 	if at := lineWith(before, strings.Fields(b.Before)); at >= 0 {
 		before, after = before[:at], before[at:]+after
@@ -119,30 +131,49 @@ func lineWith(text string, words []string) int {
 	return -1
 }
 
-// cutBlock returns what a text has before and after our block.
-func cutBlock(text string) (before, after string, found bool, err error) {
-	var start, end int
-	at, inside := 0, false
-	for line := range strings.Lines(text) {
-		switch strings.TrimRight(line, "\r\n") {
-		case BlockStart:
-			if inside || found {
-				return "", "", false, fmt.Errorf("a second line %q: want one block of ours", BlockStart)
-			}
-			start, inside = at, true
-		case BlockEnd:
-			if !inside {
-				return "", "", false, fmt.Errorf("a line %q before its start", BlockEnd)
-			}
-			end, inside, found = at+len(line), false, true
+// cut returns what a text has before and after our block, or the first of several.
+// Marks count whatever blanks are around them. A START without its END, and an END
+// without its START, somebody has left behind: what may be lines of others stays.
+func (b Block) cut(text string) (before, after string, found bool) {
+	var kept [2]strings.Builder // before and after
+	var block []string          // lines since START
+	inside, at := false, 0
+	settle := func() {
+		for len(block) > 0 && b.likeOurs(block[0]) {
+			block = block[1:]
 		}
-		at += len(line)
+		kept[at].WriteString(strings.Join(block, ""))
+		block = nil
 	}
-	if inside {
-		return "", "", false, fmt.Errorf("no line %q after the start of our block", BlockEnd)
+	for line := range strings.Lines(text) {
+		switch mark := strings.TrimSpace(line); {
+		case mark == BlockStart:
+			settle()
+			inside, found, at = true, true, 1
+		case mark == BlockEnd:
+			block, inside, found, at = nil, false, true, 1
+		case inside:
+			block = append(block, line)
+		default:
+			kept[at].WriteString(line)
+		}
 	}
-	if !found {
-		return text, "", false, nil
+	settle()
+	return kept[0].String(), kept[1].String(), found
+}
+
+// likeOurs reports whether a line is one of the block's, whatever numbers are in it.
+func (b Block) likeOurs(line string) bool {
+	for ours := range strings.Lines(endLine(b.Text) + b.Was) {
+		if withoutNumbers(ours) == withoutNumbers(line) {
+			return true
+		}
 	}
-	return text[:start], text[end:], true, nil
+	return false
+}
+
+var digits = regexp.MustCompile(`[0-9]+`)
+
+func withoutNumbers(line string) string {
+	return digits.ReplaceAllLiteralString(strings.TrimSpace(line), "0")
 }

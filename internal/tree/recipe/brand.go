@@ -51,7 +51,7 @@ func (s System) identity(role node.Role) []edit.Edit {
 	edits := []edit.Edit{
 		edit.WriteFile{Name: "etc/hostname", Data: role.String() + "\n", Perm: 0o644},
 		edit.Line{Name: "etc/hosts", Prefix: "127.0.1.1", Text: "127.0.1.1\t" + role.String()},
-		edit.Block{Name: "etc/hosts", Text: hosts(role)},
+		edit.Block{Name: "etc/hosts", Text: hosts(role), Was: ofAllRoles(hosts)},
 		edit.WriteFile{Name: "etc/issue", Data: s.file("usr/share/clusterctrl/" + banner), Perm: 0o644},
 	}
 	if s.CloudInit {
@@ -81,10 +81,11 @@ func (s System) controller(role node.Role) []edit.Edit {
 
 // node returns what makes a Pi node id and no controller.
 func (s System) node(id node.ID) []edit.Edit {
+	allow, deny := nfsClients()
 	edits := []edit.Edit{
-		edit.Block{Name: "etc/exports"},
-		edit.Block{Name: "etc/hosts.allow"},
-		edit.Block{Name: "etc/hosts.deny"},
+		edit.Block{Name: "etc/exports", Was: exports()},
+		edit.Block{Name: "etc/hosts.allow", Was: allow},
+		edit.Block{Name: "etc/hosts.deny", Was: deny},
 		forwarding(id.Role()),
 		presets(id.Role()),
 		edit.DisableUnit{Unit: "clusterctrl-init.service"},
@@ -95,6 +96,12 @@ func (s System) node(id node.ID) []edit.Edit {
 	}
 	edits = append(edits, s.noBridges()...)
 	return append(edits, s.gadgetLink(id.Role(), id.Addr())...)
+}
+
+// ofAllRoles returns the text that a block has for each kind of member, one after the
+// other: see [edit.Block].
+func ofAllRoles(text func(node.Role) string) string {
+	return text(node.CBridge) + text(node.CNAT) + text(node.MinID.Role())
 }
 
 // consoleUnit is the login prompt on the serial half of the gadget.

@@ -93,6 +93,10 @@ func nfsClients() (allow, deny string) {
 // a slave that stretches the clock; a node is a USB device. A CM4 is neither with the
 // controller that the vendor's otg_mode=1 chooses for it.
 func bootConfig(bootDir string, role node.Role) edit.Edit {
+	return edit.Block{Name: path.Join(bootDir, "config.txt"), Text: bootLines(role), Was: ofAllRoles(bootLines), Reset: "[all]\n"}
+}
+
+func bootLines(role node.Role) string {
 	mode, host := "host", ""
 	if !role.IsController() {
 		mode, host = "peripheral", "#"
@@ -106,7 +110,7 @@ func bootConfig(bootDir string, role node.Role) edit.Edit {
 	b.WriteString("[pi5]\ndtparam=i2c_arm=on\n")
 	fmt.Fprintf(&b, "[all]\ndtoverlay=dwc2,dr_mode=%s\n", mode)
 	fmt.Fprintf(&b, "[pi4]\n%sotg_mode=1 # Controller only\n[cm4]\notg_mode=0\n[all]\n", host)
-	return edit.Block{Name: path.Join(bootDir, "config.txt"), Text: b.String()}
+	return b.String()
 }
 
 // forgetMachine takes the machine id out of an image, which all its copies

@@ -107,18 +107,22 @@ func (s System) besideDHCP(link string, addr netip.Addr) edit.Edit {
 	if s.Network == rootfs.DHCPCD {
 		when = "CARRIER | " + when
 	}
-	var hook string
-	if addr.IsValid() {
-		hook = fmt.Sprintf(`if [ "$interface" = %[1]s ]; then
+	text := func(link string, addr netip.Addr) string {
+		return fmt.Sprintf(`if [ "$interface" = %[1]s ]; then
 	case "$reason" in
 	%[3]s) ip -4 address replace %[2]s/24 brd + dev %[1]s || true ;;
 	esac
 fi
 `, link, addr, when)
 	}
+	var hook string
+	if addr.IsValid() {
+		hook = text(link, addr)
+	}
 	switch {
 	case s.Network == rootfs.DHCPCD:
-		return edit.Block{Name: dhcpcdExitHook, Text: hook}
+		was := text(node.Bridge, node.ControllerAddr) + text(node.GadgetLink, node.UnconfiguredAddr)
+		return edit.Block{Name: dhcpcdExitHook, Text: hook, Was: was}
 	case hook == "":
 		return edit.Remove{Name: dhclientExitHook}
 	}
@@ -176,6 +180,11 @@ fi
 // controller. It begins with what is for all interfaces, which dhcpcd would take for
 // a part of a section of the user's before it.
 func dhcpcdBlock(role node.Role, addr netip.Addr) edit.Edit {
+	was := ofAllRoles(func(role node.Role) string { return dhcpcdText(role, addr) })
+	return edit.Block{Name: dhcpcdConf, Text: dhcpcdText(role, addr), Was: was, Before: "interface profile ssid"}
+}
+
+func dhcpcdText(role node.Role, addr netip.Addr) string {
 	deny := []string{node.LinkPrefix + "*", node.USBBootLinkPrefix + "*", node.USBBootLinkPrefix + "*." + fmt.Sprint(node.NFSVLAN), node.InternalBridge}
 	if role == node.CBridge {
 		deny = append(deny, node.Uplink)
@@ -184,7 +193,7 @@ func dhcpcdBlock(role node.Role, addr netip.Addr) edit.Edit {
 		deny = append(deny, node.Bridge)
 	}
 	deny = append(deny, node.NFSLink)
-	text := fmt.Sprintf(`reboot 15
+	return fmt.Sprintf(`reboot 15
 denyinterfaces %[1]s
 
 profile clusterctrl_fallback_%[2]s
@@ -201,5 +210,4 @@ fallback clusterctrl_fallback_%[2]s
 interface %[7]s
 fallback clusterctrl_fallback_%[7]s
 `, strings.Join(deny, " "), node.GadgetLink, addr, node.ControllerAddr, node.FallbackDNS[0], node.FallbackDNS[1], node.Bridge)
-	return edit.Block{Name: dhcpcdConf, Text: text, Before: "interface profile ssid"}
 }

@@ -184,6 +184,58 @@ func testTrace(t interface{ Fatal(...any) }, s System, base rootfs.Tree, roles [
 	}
 }
 
+// TestLostMarks brands a Pi in whose files somebody has left blanks behind the marks of
+// our blocks, or removed the lines END: it comes out as any other.
+func TestLostMarks(t *testing.T) {
+	for _, n := range networks {
+		s, base := controllerImage(t, n)
+		for _, was := range []node.Role{node.CBridge, node.CNAT, node.ID(236).Role()} {
+			for _, end := range []string{"", edit.BlockEnd + " \t\n"} {
+				damaged, clean := rootfs.NewOverlay(base), rootfs.NewOverlay(base)
+				if err := edit.Apply(damaged, Brand(s, was)); err != nil {
+					t.Fatal(err)
+				}
+				for _, name := range []string{"etc/hosts", "etc/exports", "etc/hosts.allow", "etc/hosts.deny", "boot/firmware/config.txt", "boot/config.txt", dhcpcdExitHook, dhclientConf, dhcpcdConf} {
+					text, err := fs.ReadFile(damaged, name)
+					if err != nil {
+						continue // not in every system
+					}
+					if err := damaged.WriteFile(name, []byte(strings.ReplaceAll(string(text), edit.BlockEnd+"\n", end)), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				role := node.ID(7).Role()
+				if err := errors.Join(edit.Apply(damaged, Brand(s, role)), edit.Apply(clean, Brand(s, role))); err != nil {
+					t.Fatal(err)
+				}
+				if got, want := contents(t, damaged), contents(t, clean); got != want {
+					t.Errorf("%s, %v, END %q: left\n%s", n, was, end, difference(got, want))
+				}
+			}
+		}
+	}
+}
+
+// TestOwnUSBMode: the line that switches a Pi's USB port is its last, over which the owner's does
+// not win; it stays in the section of the file that it was in.
+func TestOwnUSBMode(t *testing.T) {
+	s, base := controllerImage(t, rootfs.NetworkManager)
+	tree := rootfs.NewOverlay(base)
+	const name = "boot/firmware/config.txt"
+	text, err := fs.ReadFile(tree, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := "dtoverlay=dwc2,dr_mode=host\n[cm5]\ndtoverlay=mine\n"
+	if err := errors.Join(tree.WriteFile(name, append(text, own...), 0o755), edit.Apply(tree, Brand(s, node.ID(7).Role()))); err != nil {
+		t.Fatal(err)
+	}
+	got, err := fs.ReadFile(tree, name)
+	if err != nil || !strings.Contains(string(got), "[all]\n"+own+edit.BlockStart+"\n") || !strings.HasSuffix(string(got), "[all]\n"+edit.BlockEnd+"\n") {
+		t.Errorf("got %v\n%s\nwant our block behind %q", err, got, own)
+	}
+}
+
 // difference returns the lines that only one of two texts has.
 func difference(a, b string) string {
 	var d []string
