@@ -12,17 +12,24 @@ type CommandLine []string
 
 // ParseCommandLine reads the text of cmdline.txt. The firmware takes the first
 // line only, so that words on others, which somebody expected to work, are an
-// error; so are an empty file and carriage returns, which the kernel would take
-// for part of the last word.
+// error; comments are none. So are an empty file, and a quotation mark that is not closed,
+// behind which the kernel sees one word. What Windows' editor puts at the ends of lines and at the
+// beginning of a file is no part of a word.
 func ParseCommandLine(text string) (CommandLine, error) {
-	line, rest, _ := strings.Cut(text, "\n")
+	text = strings.ReplaceAll(strings.TrimPrefix(text, "\ufeff"), "\r\n", "\n")
+	line, rest, _ := strings.Cut(strings.TrimSuffix(text, "\r"), "\n")
 	switch {
-	case strings.ContainsRune(text, '\r'):
-		return nil, errors.New("it has carriage returns: want one line that ends in a line feed alone")
+	case strings.ContainsRune(line, '\r'):
+		return nil, errors.New("it has a carriage return within the line: want one line of kernel arguments")
 	case strings.ContainsRune(text, 0):
 		return nil, errors.New("it has zero bytes: want one line of text")
-	case strings.TrimSpace(rest) != "":
-		return nil, fmt.Errorf("it has %d lines: want one", 1+len(strings.Split(strings.TrimSpace(rest), "\n")))
+	case strings.Count(line, `"`)%2 != 0:
+		return nil, errors.New("it has a quotation mark that is not closed")
+	}
+	for i, more := range strings.Split(rest, "\n") {
+		if more = strings.TrimSpace(more); more != "" && more[0] != '#' {
+			return nil, fmt.Errorf("line %d of it is %.40q: want one line of kernel arguments, and comments behind it at most", i+2, more)
+		}
 	}
 	words := splitWords(line)
 	if len(words) == 0 {

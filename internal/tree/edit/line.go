@@ -2,7 +2,6 @@ package edit
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -172,8 +171,18 @@ func (b Block) likeOurs(line string) bool {
 	return false
 }
 
-var digits = regexp.MustCompile(`[0-9]+`)
-
+// withoutNumbers puts one 0 in the place of each number.
 func withoutNumbers(line string) string {
-	return digits.ReplaceAllLiteralString(strings.TrimSpace(line), "0")
+	number := false
+	return strings.Map(func(r rune) rune {
+		goesOn := number
+		number = r >= '0' && r <= '9'
+		switch {
+		case number && goesOn:
+			return -1
+		case number:
+			return '0'
+		}
+		return r
+	}, strings.TrimSpace(line))
 }
