@@ -87,17 +87,18 @@ func unconfigured(t *testing.T, m *machine, why string) {
 func TestMemberStays(t *testing.T) {
 	for _, tt := range []struct {
 		was, asked, said string
-		config           string
+		blocked          bool // by a directory in the place of a file
 	}{
-		{"cnat", "cnatt", `"cnatt"`, ""},
-		{"p7", "p300", `"p300"`, ""},
-		{"p7", "p9", "no line", "# START ClusterCTRL config\n"},
+		{"cnat", "cnatt", `"cnatt"`, false},
+		{"p7", "p300", `"p300"`, false},
+		{"p7", "p9", "is a directory", true},
 	} {
 		t.Run(tt.was+" "+tt.asked, func(t *testing.T) {
 			p := finished(t, tt.was)
 			p.ask(t, tt.asked)
-			if tt.config != "" {
-				write(t, p, "config.txt", tt.config)
+			if tt.blocked {
+				must(p.root.Remove("etc/exports"))
+				must(p.root.Mkdir("etc/exports", 0o755))
 			}
 			clean := p.clone()
 			m := p.start(tt.asked, "s")

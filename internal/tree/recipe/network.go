@@ -121,7 +121,7 @@ fi
 	}
 	switch {
 	case s.Network == rootfs.DHCPCD:
-		was := text(node.Bridge, node.ControllerAddr) + text(node.GadgetLink, node.UnconfiguredAddr)
+		was := text(node.Bridge, node.ControllerAddr) + text(node.GadgetLink, node.Unconfigured.Addr())
 		return edit.Block{Name: dhcpcdExitHook, Text: hook, Was: was}
 	case hook == "":
 		return edit.Remove{Name: dhclientExitHook}
