@@ -36,13 +36,23 @@ type Input struct {
 // headSize is how much of an input tells its format and, for zstd, its size.
 const headSize = 4096
 
+// A Stream is an image that comes from elsewhere than standard input, in place of
+// which it is given to [Open].
+type Stream struct {
+	io.Reader
+	Name string // with the image's own name at the end, as in an address
+}
+
 // Open opens the image in the file name, or on stdin if name is [Stdin]. Who
 // wants files only gives a nil stdin.
 func Open(name string, stdin io.Reader) (*Input, error) {
 	in := &Input{name: name, stream: stdin}
+	stream, named := stdin.(Stream)
 	switch {
 	case name == Stdin && stdin == nil:
 		return nil, errors.New("standard input: want a file here")
+	case name == Stdin && named:
+		in.name = stream.Name
 	case name == Stdin:
 		in.name = "standard input"
 	default:

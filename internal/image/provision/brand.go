@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/node"
 	"clusterctrl/internal/pi/firstboot"
 	"clusterctrl/internal/tree/rootfs"
 )
@@ -17,16 +18,15 @@ func (f family) brand(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := brand(o); err != nil {
+		if err := brandOutput(o); err != nil {
 			return fmt.Errorf("%s: %w", o.Final, err)
 		}
 	}
 	return nil
 }
 
-// brand makes an output what its name tells. The time stamps are those of the
-// other changes to the base, so that the same inputs give the same bytes.
-func brand(o *diskimage.Output) error {
+// brandOutput makes an output what its name tells.
+func brandOutput(o *diskimage.Output) error {
 	role, err := roleOf(o.Final)
 	if err != nil {
 		return err
@@ -35,7 +35,14 @@ func brand(o *diskimage.Output) error {
 	if err != nil {
 		return err
 	}
-	image, err := rootfs.OpenImage(o, info.Size())
+	return brand(o, info.Size(), role)
+}
+
+// brand makes an image of size bytes what the first boot of a role would make it.
+// The time stamps are those of the other changes to the base, so that the same
+// inputs give the same bytes.
+func brand(disk rootfs.Device, size int64, role node.Role) error {
+	image, err := rootfs.OpenImage(disk, size)
 	if err != nil {
 		return err
 	}

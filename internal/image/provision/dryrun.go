@@ -89,32 +89,12 @@ func (o Options) roleChanges(image *rootfs.Image, line commandLine, role node.Ro
 	return branded.Changes()
 }
 
-// withDisk calls use with the raw image of an input: the file itself, or a
-// temporary one that is gone afterwards.
+// withDisk calls use with the raw image of an input.
 func withDisk(ctx context.Context, in *diskimage.Input, progress Progress, use func(*os.File, int64) error) (err error) {
-	if raw := in.Raw(); raw != nil {
-		if err := in.Check(ctx); err != nil {
-			return err
-		}
-		return use(raw, in.Size())
-	}
-	disk, err := os.CreateTemp("", "clusterctrl-*.img")
+	disk, err := unpack(ctx, in, progress)
 	if err != nil {
 		return err
 	}
-	// Where a file in use can be removed, it is: whatever ends this run, a closed
-	// pipe among it, leaves nothing behind.
-	removed := os.Remove(disk.Name()) == nil
-	defer func() {
-		err = errors.Join(err, disk.Close())
-		if !removed {
-			err = errors.Join(err, os.Remove(disk.Name()))
-		}
-	}()
-	show := progress.start("unpack", in.Size())
-	size, err := in.Decode(ctx, []*os.File{disk}, diskimage.Sparse, show)
-	if err := errors.Join(err, show.Close()); err != nil {
-		return err
-	}
-	return use(disk, size)
+	defer func() { err = errors.Join(err, disk.Close()) }()
+	return use(disk.File, disk.size)
 }

@@ -13,42 +13,47 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// grow extends the image, its second partition and the file system in it, if
-// that is wanted. The file system is resize2fs's work.
-func (b *build) grow(ctx context.Context) error {
-	if !b.Settings.Grows() {
-		return nil
+// grow extends the image of a build, if that is wanted.
+func (b *build) grow(ctx context.Context) (err error) {
+	b.size, err = b.Options.grow(ctx, b.raw()[0].File, b.size)
+	return err
+}
+
+// grow extends an image of size bytes, its second partition and the file system in
+// it, if that is wanted, and returns its new size. The file system is resize2fs's work.
+func (o *Options) grow(ctx context.Context, disk *os.File, size int64) (int64, error) {
+	if !o.Settings.Grows() {
+		return size, nil
 	}
-	disk := b.raw()[0].File
-	image, err := rootfs.OpenImage(disk, b.size)
+	image, err := rootfs.OpenImage(disk, size)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	system, err := rootfs.Identify(image)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	by := b.Settings.GrowOf(system.Flavour)
+	by := o.Settings.GrowOf(system.Flavour)
 	if by == 0 {
-		return nil
+		return size, nil
 	}
 	by += -by & (growUnit - 1)
 	root := image.Table.Partitions[1]
 	for n, p := range image.Table.Partitions {
 		if p.Start > root.Start {
-			return fmt.Errorf("partition %d lies behind the root: there is no room to grow", n+1)
+			return 0, fmt.Errorf("partition %d lies behind the root: there is no room to grow", n+1)
 		}
 	}
 	end := root.Start + root.Size + by
-	b.Time = b.timeOf(image)
-	if err := b.resize(ctx, disk, root, root.Size+by); err != nil {
-		return err
+	o.Time = o.timeOf(image)
+	if err := o.resize(ctx, disk, root, root.Size+by); err != nil {
+		return 0, err
 	}
-	b.size = max(b.size, end)
-	if err := disk.Truncate(b.size); err != nil {
-		return err
+	size = max(size, end)
+	if err := disk.Truncate(size); err != nil {
+		return 0, err
 	}
-	return mbr.Grow(disk, b.size, 2, root.Size+by)
+	return size, mbr.Grow(disk, size, 2, root.Size+by)
 }
 
 // growUnit keeps partitions aligned as flash memory wants it, in bytes.
@@ -58,12 +63,12 @@ const growUnit = 4 << 20
 // file that holds more than the file system, so that it gets one of its own. It
 // would stamp the file system with the time of day, and what is changed later
 // with it.
-func (b *build) resize(ctx context.Context, disk *os.File, root mbr.Partition, size int64) error {
+func (o Options) resize(ctx context.Context, disk *os.File, root mbr.Partition, size int64) error {
 	program, err := resizeProgram()
 	if err != nil {
 		return err
 	}
-	temp, err := diskimage.Create(b.Dir, diskimage.Replace, "root.img")
+	temp, err := diskimage.Create(o.Dir, diskimage.Replace, "root.img")
 	if err != nil {
 		return err
 	}
@@ -76,7 +81,7 @@ func (b *build) resize(ctx context.Context, disk *os.File, root mbr.Partition, s
 		return err
 	}
 	cmd := exec.CommandContext(ctx, program, "-f", part.Name())
-	cmd.Env = append(os.Environ(), fmt.Sprint("E2FSPROGS_FAKE_TIME=", b.Time.Unix()))
+	cmd.Env = append(os.Environ(), fmt.Sprint("E2FSPROGS_FAKE_TIME=", o.Time.Unix()))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("resize2fs: %s: %w", lastLine(out), err)
