@@ -26,13 +26,14 @@ func inspectCommand() *cobra.Command {
 		Example: inspectExample,
 		Args:    exactly(1, "IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkInput(cmd, args[0]); err != nil {
+			in, err := openInput(cmd, args[0])
+			if err != nil {
 				return err
 			}
+			defer in.close()
 			show := display(cmd)
 			defer show.Wait()
-			file, stdin := input(cmd, args[0])
-			report, err := provision.Inspect(cmd.Context(), file, stdin, show.Start)
+			report, err := provision.Inspect(cmd.Context(), in.name, in.stream, show.Start)
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"flag"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,6 +53,7 @@ func TestScripts(t *testing.T) {
 			"settings": withSettings,
 			"lab-up":   labUpBehind,
 			"lab-end":  labEnd,
+			"website":  serveFiles,
 		},
 	})
 }
@@ -150,6 +153,13 @@ func withSettings(ts *testscript.TestScript, neg bool, args []string) {
 	if (err != nil) != neg {
 		ts.Fatalf("%q (as root): %v", args, err)
 	}
+}
+
+// serveFiles has a web server whose address is in SITE then: website DIR.
+func serveFiles(ts *testscript.TestScript, _ bool, args []string) {
+	server := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[0]))))
+	ts.Defer(server.Close)
+	ts.Setenv("SITE", server.URL)
 }
 
 // countSectors checks in how many sectors files differ: sectors N FILE FILE.
