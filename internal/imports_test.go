@@ -39,7 +39,7 @@ var rooms = map[string][]string{
 	"image/provision":    {"node", "format/mbr", "format/fat", "format/ext4", "tree/rootfs", "tree/edit", "tree/recipe", "image/settings", "image/diskimage", "image/packed", "pi/firstboot"},
 	"image/payload":      {"node", "tree/rootfs"},
 	"pi/firstboot":       {"node", "format/mbr", "format/fat", "tree/defaults", "tree/rootfs", "tree/edit", "tree/recipe"},
-	"image/card":         {"format/mbr", "format/fat", "format/ext4", "image/diskimage"},
+	"image/card":         {"format/mbr", "format/fat", "format/ext4", "linux/uevent", "image/diskimage"},
 	"pi/gadget":          {"node", "linux/kmod", "linux/uevent", "tree/defaults"},
 	"controller/cluster": {"node", "linux/uevent"},
 	"controller/power":   {"node", "linux/uevent", "tree/defaults", "controller/cluster"},
@@ -72,6 +72,7 @@ var tests = map[string][]string{
 
 // exceptions are uses that cross a district's border for a stated reason.
 var exceptions = map[string][]string{
+	"image/card":      {"linux/uevent"},
 	"image/provision": {"pi/firstboot"},
 }
 

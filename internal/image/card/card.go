@@ -43,6 +43,9 @@ type Disk struct {
 	sequence uint64 // another with every change of the medium; 0 if unknown
 }
 
+// IsNew reports whether the disk is a plain file that is not there yet.
+func (d Disk) IsNew() bool { return d.fresh }
+
 // A Policy says which disks are taken for cards.
 type Policy struct {
 	MaxSize int64 // in bytes: what is larger holds somebody's data

@@ -69,11 +69,17 @@ func (s *Source) Role(ctx context.Context, role node.Role) (*diskimage.Layer, er
 	return image, nil
 }
 
+// Common returns the image that those of all roles derive from.
+func (s *Source) Common(ctx context.Context) (*diskimage.Layer, error) {
+	if err := s.makeController(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	return s.controller, nil
+}
+
 func (s *Source) role(ctx context.Context, role node.Role) (*diskimage.Layer, error) {
-	if s.controller == nil {
-		if err := s.makeController(ctx); err != nil {
-			return nil, err
-		}
+	if err := s.makeController(ctx); err != nil {
+		return nil, err
 	}
 	patch, err := s.line.patch(role)
 	if err != nil {
@@ -86,8 +92,11 @@ func (s *Source) role(ctx context.Context, role node.Role) (*diskimage.Layer, er
 	return image, err
 }
 
-// makeController finds or makes the image that those of all roles derive from.
+// makeController finds or makes the image that those of all roles derive from, once.
 func (s *Source) makeController(ctx context.Context) error {
+	if s.controller != nil {
+		return nil
+	}
 	image, err := rootfs.OpenImage(s.plain, s.plain.Size())
 	if err != nil {
 		return err
