@@ -138,7 +138,7 @@ func parseTargets(words []string, files bool) ([]cardTarget, error) {
 			}
 			t.role, path = &role, rest
 		} else if _, err := node.ParseSet([]string{word}, nil); err == nil {
-			return nil, usagef("%s: want a card for it, such as %s=/dev/sdb, or --next", word, word)
+			return nil, usagef("%s: want a card for each role, such as p1=/dev/sdb, or --next", word)
 		}
 		if path == "" {
 			return nil, usagef("%s: no card: want one such as /dev/sdb", word)
@@ -177,6 +177,11 @@ func (f flashFlags) run(cmd *cobra.Command, image string, words []string) error 
 	}
 	for _, t := range targets { // as much as can be said before the image is read
 		if err := f.policy().Check(t.disk, 0); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(targets, func(t cardTarget) bool { return !t.disk.IsNew() }) {
+		if err := f.canAsk(cmd); err != nil {
 			return err
 		}
 	}
@@ -278,16 +283,21 @@ func becomes(j card.Job) string {
 // errNo says that the user does not want it.
 var errNo = errors.New("not written: you did not say yes")
 
+// canAsk refuses to go on where nobody can be asked and nobody has said yes.
+func (f flashFlags) canAsk(cmd *cobra.Command) error {
+	stdin, ok := cmd.InOrStdin().(*os.File)
+	if f.yes || ok && term.IsTerminal(int(stdin.Fd())) {
+		return nil
+	}
+	return usagef("there is no terminal to ask on: want --yes, if what is on the cards may go")
+}
+
 // ask has the user type "yes".
 func ask(cmd *cobra.Command, question string) error {
-	stdin, ok := cmd.InOrStdin().(*os.File)
-	if !ok || !term.IsTerminal(int(stdin.Fd())) {
-		return usagef("there is no terminal to ask on: want --yes, if what is on the cards may go")
-	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s Type yes: ", question)
 	answer := make(chan string, 1)
 	go func() { // a read from a terminal cannot be interrupted
-		line, _ := bufio.NewReader(stdin).ReadString('\n')
+		line, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 		answer <- strings.TrimSpace(line)
 	}()
 	select {

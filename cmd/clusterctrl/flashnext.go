@@ -61,6 +61,9 @@ func (f flashFlags) runNext(cmd *cobra.Command, image string, words []string) er
 	if err != nil {
 		return err
 	}
+	if err := f.canAsk(cmd); err != nil {
+		return err
+	}
 	src, done, err := f.open(cmd, image)
 	if err != nil {
 		return err

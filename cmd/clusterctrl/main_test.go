@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"flag"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -54,6 +55,7 @@ func TestScripts(t *testing.T) {
 			"lab-up":   labUpBehind,
 			"lab-end":  labEnd,
 			"website":  serveFiles,
+			"noise":    writeNoise,
 		},
 	})
 }
@@ -153,6 +155,17 @@ func withSettings(ts *testscript.TestScript, neg bool, args []string) {
 	if (err != nil) != neg {
 		ts.Fatalf("%q (as root): %v", args, err)
 	}
+}
+
+// writeNoise writes a file that is full of what no image holds: noise FILE SIZE.
+func writeNoise(ts *testscript.TestScript, _ bool, args []string) {
+	size, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	f, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer f.Close()
+	_, err = io.CopyN(f, rand.NewChaCha8([32]byte{}), size)
+	ts.Check(err)
 }
 
 // serveFiles has a web server whose address is in SITE then: website DIR.

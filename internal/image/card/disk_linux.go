@@ -121,6 +121,9 @@ func (k kernel) look(d *Disk, dir string) {
 	if err != nil {
 		return
 	}
+	if len(parts) == 0 { // not every device can have some, but may hold a card's image
+		parts = partitions(f, d.Size)
+	}
 	d.Content = content(f, d.Size, parts)
 	if what := member(f, append(parts, part{0, d.Size})); what != "" && d.InUse == "" {
 		d.InUse = "is a member of " + what

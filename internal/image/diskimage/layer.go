@@ -88,7 +88,7 @@ func (p Patch) On(below *Layer) (*Layer, error) {
 	if err := p.check(l.size); err != nil || p.isZero() {
 		return l, err
 	}
-	_, err := l.WriteAt(p.Sector, p.Offset)
+	_, err := l.WriteAt(p.Data, p.Offset)
 	return l, err
 }
 

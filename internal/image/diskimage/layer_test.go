@@ -57,7 +57,7 @@ func TestLayerErrors(t *testing.T) {
 			t.Errorf("ReadAt(%d) = %v; want io.EOF", off, err)
 		}
 	}
-	if _, err := (Patch{Offset: 3, Sector: make([]byte, sectorSize)}).On(l); err == nil {
-		t.Error("a patch that is not at a sector: no error")
+	if _, err := (Patch{Offset: layerBlock - 1, Data: make([]byte, 2)}).On(l); err == nil {
+		t.Error("a patch over the end: no error")
 	}
 }

@@ -135,8 +135,11 @@ func (s *Source) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, plan, err := s.o.plan(image)
+	system, plan, err := s.o.plan(image)
 	if err != nil {
+		return err
+	}
+	if err := checkRoom(layer, layer.Size(), plan, roles(true, int(node.MaxID))); err != nil {
 		return err
 	}
 	if err := plan.Apply(image); err != nil {
@@ -145,7 +148,7 @@ func (s *Source) build(ctx context.Context) error {
 	if s.line, err = readCommandLine(image); err != nil {
 		return err
 	}
-	s.Notes = notes(image)
+	s.Notes = notes(image, system.Gadget)
 	if err := image.Close(); err != nil {
 		return err
 	}
