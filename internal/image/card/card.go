@@ -72,6 +72,8 @@ func (p Policy) check(d Disk, size int64) error {
 		return nil
 	case d.Size == 0 && !d.file:
 		return errors.New("no card in the reader")
+	case d.ReadOnly && d.file:
+		return errors.New("is a file that nobody may write to")
 	case d.ReadOnly:
 		return errors.New("read-only: move the switch at the card's edge, or take another reader")
 	case d.SectorSize != SectorSize:
