@@ -40,7 +40,7 @@ func initCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := thisController(cmd)
 			if c == nil || err != nil {
-				return err
+				return errors.Join(err, ready())
 			}
 			if dryRun {
 				return withBoards(cmd, true, func(c *controller) error { _, err := c.startBoards(); return err })
@@ -63,16 +63,19 @@ func (c *controller) init(cmd *cobra.Command) error {
 		_, err := c.learnPaths()
 		errs = append(errs, err, c.boards.LinkBoot(node.RPIBootDir, node.NFSRoots))
 	}
-	errs = append(errs, c.boards.Close(), makeLastDir(power.LastDir))
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, c.boards.Close(), makeLastDir(power.LastDir), ready())
 	if opened != nil {
 		return errors.Join(errs...)
 	}
 	k := &bookkeeper{cmd: cmd, last: power.LastDir, switched: map[node.ID]time.Time{}}
 	errs = append(errs, c.machine.PowerOn(cmd.Context(), c.options, k.last, running, k.note))
 	return errors.Join(errs...)
+}
+
+// ready tells systemd that what waits for the controller need not wait any longer.
+func ready() error {
+	_, err := daemon.SdNotify(false, daemon.SdNotifyReady)
+	return err
 }
 
 // startBoards makes boards ready that run for the first time since they got power.

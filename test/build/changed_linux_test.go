@@ -13,6 +13,7 @@ import (
 // root to serve.
 const changedInAll = `
 + -rw-r--r-- 0:0 etc/exports
++ -rw-r--r-- 0:0 etc/modules-load.d/clusterctrl.conf
 + -rw-r--r-- 0:0 etc/sysctl.d/90-clusterctrl.conf
 + -rw-r--r-- 0:0 etc/udev/rules.d/90-clusterctrl.rules
 + -rw-r--r-- 0:0 usr/lib/systemd/system-preset/50-clusterctrl.preset

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"unsafe"
 
@@ -130,6 +131,9 @@ func (b *board) check(t *testing.T) {
 	}
 	if target, err := os.Readlink(link); target != bus {
 		t.Errorf("%s leads to %q, %v; want %s", link, target, err, bus)
+	}
+	if info, err := os.Stat(link); err != nil || info.Mode().Perm() != 0o660 || info.Sys().(*syscall.Stat_t).Gid != 994 {
+		t.Errorf("%s: %v, %v; want that the group i2c may use it", link, info, err)
 	}
 	f, err := os.OpenFile(link, os.O_RDWR, 0)
 	if err != nil {

@@ -37,7 +37,8 @@ func udevFiles(t *testing.T) map[string]string {
 		t.Fatalf("ldd /%s: %v (apt-get install udev libc-bin)", udevadm, err)
 	}
 	names := regexp.MustCompile(`/\S+`).FindAllString(string(libraries), -1)
-	names = append(names, "/"+udevadm, "/etc/passwd", "/etc/group")
+	files["etc/group"] = groups(t)
+	names = append(names, "/"+udevadm, "/etc/passwd")
 	names = append(names, glob("/lib/*/libkmod.so.2")...) // newer ones look for it when they need it
 	for _, name := range []string{
 		rulesDir + "/50-udev-default.rules", rulesDir + "/60-serial.rules", rulesDir + "/75-net-description.rules",
@@ -52,6 +53,12 @@ func udevFiles(t *testing.T) map[string]string {
 		files[strings.TrimPrefix(name, "/")] = name
 	}
 	return files
+}
+
+// groups are those of this machine, and those that Raspberry Pi OS has besides and
+// our rules refer to.
+func groups(t *testing.T) string {
+	return write(t, []byte(strings.TrimSuffix(read("/etc/group"), "\n")+"\ni2c:x:994:\ngpio:x:993:\n"))
 }
 
 // controllerRules writes the rules of a controller's image to a file.

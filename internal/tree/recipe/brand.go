@@ -70,6 +70,7 @@ func (s System) controller(role node.Role) []edit.Edit {
 		edit.Block{Name: "etc/hosts.deny", Text: deny},
 		forwarding(role),
 		presets(role),
+		edit.WriteFile{Name: busModule, Data: "i2c-dev\n", Perm: 0o644},
 		edit.DisableUnit{Unit: consoleUnit},
 		edit.DisableUnit{Unit: "clusterctrl-composite.service"},
 		edit.EnableUnit{Unit: "clusterctrl-init.service"},
@@ -88,6 +89,7 @@ func (s System) node(id node.ID) []edit.Edit {
 		edit.Block{Name: "etc/hosts.deny", Was: deny},
 		forwarding(id.Role()),
 		presets(id.Role()),
+		edit.Remove{Name: busModule},
 		edit.DisableUnit{Unit: "clusterctrl-init.service"},
 		edit.DisableUnit{Unit: "clusterctrl-rpiboot.service"},
 		edit.MaskUnit{Unit: vendorGadgetUnit},
@@ -103,6 +105,10 @@ func (s System) node(id node.ID) []edit.Edit {
 func ofAllRoles(text func(node.Role) string) string {
 	return text(node.CBridge) + text(node.CNAT) + text(node.MinID.Role())
 }
+
+// busModule has a controller load the module that gives a ClusterHAT's I2C bus its
+// device. Those of other boards are loaded by udev.
+const busModule = "etc/modules-load.d/clusterctrl.conf"
 
 // consoleUnit is the login prompt on the serial half of the gadget.
 const consoleUnit = "serial-getty@ttyGS0.service"
