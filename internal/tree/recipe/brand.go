@@ -13,7 +13,7 @@ import (
 // [FinishBranding], ends the reconfiguration: it is the commit point, to be on
 // the disk after all others.
 func Brand(s System, role node.Role) []edit.Edit {
-	var edits []edit.Edit
+	edits := []edit.Edit{refuseShell{}}
 	if role.IsController() {
 		edits = append(edits, s.controller(role)...)
 		edits = append(edits, s.noGadget()...)

@@ -17,7 +17,7 @@ import (
 // where they are on a Pi.
 // The image is branded at first boot: see [StartBranding].
 func Controller(s System, programs map[string][]byte) []edit.Edit {
-	var edits []edit.Edit
+	edits := []edit.Edit{fromShell{s}}
 	for _, name := range slices.Sorted(maps.Keys(programs)) {
 		edits = append(edits, edit.WriteFile{Name: inTree(name), Data: string(programs[name]), Perm: 0o755})
 	}
