@@ -196,6 +196,10 @@ func (b *build) edit(ctx context.Context) error {
 	if err := checkRoom(together(b.raw()), b.size, plan, all); err != nil {
 		return err
 	}
+	theirs, err := recipe.MadeByShell(image)
+	if err != nil {
+		return err
+	}
 	if err := plan.Apply(image); err != nil {
 		return tooFull(err)
 	}
@@ -204,6 +208,9 @@ func (b *build) edit(ctx context.Context) error {
 	}
 	b.guess = b.guess.corrected(system.OS, image.Root.Time())
 	b.result.OS, b.result.Notes = system.OS, notes(image, system.Gadget)
+	if theirs {
+		b.result.Notes = append(b.result.Notes, "the base is an image of the shell scripts: their programs, units, blocks and lines are taken out; "+node.SettingsFile+" is kept, if there is one")
+	}
 	return image.Close()
 }
 
@@ -250,7 +257,11 @@ func (o Options) system(image *rootfs.Image) (recipe.System, error) {
 	if err != nil {
 		return system, err
 	}
-	if role, pending := recipe.PendingRole(words); pending {
+	theirs, err := recipe.MadeByShell(image)
+	if err != nil {
+		return system, err
+	}
+	if role, pending := recipe.PendingRole(words); pending && !theirs {
 		return system, fmt.Errorf("it is an image of %v already: for more nodes, use \"clusterctrl nodes\"", role)
 	}
 	return system, nil
