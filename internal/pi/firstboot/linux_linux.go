@@ -120,7 +120,12 @@ func (linux) sync() error {
 	return nil
 }
 
-func (linux) restart() error { return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART) }
+// restart flushes what others wrote before: the new id that the vendor's initramfs gave
+// the disk is in memory alone, while cmdline.txt has it on the card.
+func (linux) restart() error {
+	unix.Sync()
+	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+}
 
 func (linux) exec(program string, args []string) error {
 	return unix.Exec(program, args, os.Environ())
