@@ -131,7 +131,7 @@ func rootCommand() *cobra.Command {
 	addGroup(root, "Power, on a controller:", onCommand(), offCommand(), cycleCommand(), statusCommand(), maxpiCommand())
 	addGroup(root, "Boards, on a controller:", append([]*cobra.Command{alertCommand(), identifyCommand(), ledCommand(), hubCommand(),
 		usbbootCommand(), fanCommand(), actCommand(), wpCommand(), getpathCommand()}, boardCommands()...)...)
-	addGroup(root, "On a node:", compositeCommand())
+	addGroup(root, "On a node:", compositeCommand(), restoreNameCommand())
 	addGroup(root, "Without hardware:", emulateCommand(), labCommand())
 	root.AddCommand(versionCommand())
 	addCobras(root)

@@ -1,11 +1,16 @@
 package recipe
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/defaults"
 	"clusterctrl/internal/tree/edit"
+	"clusterctrl/internal/tree/rootfs"
 )
 
 // Brand returns the edits that make a Pi with an image of ours the member of
@@ -49,15 +54,65 @@ func (s System) identity(role node.Role) []edit.Edit {
 		banner = "issue.c"
 	}
 	edits := []edit.Edit{
-		edit.WriteFile{Name: "etc/hostname", Data: role.String() + "\n", Perm: 0o644},
-		edit.Line{Name: "etc/hosts", Prefix: "127.0.1.1", Text: "127.0.1.1\t" + role.String()},
+		name{role},
 		edit.Block{Name: "etc/hosts", Text: hosts(role), Was: ofAllRoles(hosts)},
 		edit.WriteFile{Name: "etc/issue", Data: s.file("usr/share/clusterctrl/" + banner), Perm: 0o644},
 	}
 	if s.CloudInit {
-		edits = append(edits, cloudName{path.Join(s.BootDir, "user-data"), role.String()})
+		userData := path.Join(s.BootDir, "user-data")
+		edits = append(edits, cloudName{userData, role.String()}, cloudGadget{userData})
 	}
 	return edits
+}
+
+// Name returns the edits that give a member of the cluster its name.
+func Name(role node.Role) []edit.Edit {
+	return []edit.Edit{
+		edit.WriteFile{Name: "etc/hostname", Data: role.String() + "\n", Perm: 0o644},
+		edit.Line{Name: "etc/hosts", Prefix: "127.0.1.1", Text: "127.0.1.1\t" + role.String()},
+	}
+}
+
+// name gives a Pi the name of its role. What was a controller before and is to be one
+// keeps the name that its owner gave it.
+type name struct{ role node.Role }
+
+func (n name) String() string { return fmt.Sprintf("set the name %v", n.role) }
+
+func (n name) Apply(tree rootfs.Tree) error {
+	if n.role.IsController() {
+		if typed, err := n.hasTyped(tree); err != nil || typed {
+			return err
+		}
+	}
+	for _, e := range Name(n.role) {
+		if err := e.Apply(tree); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hasTyped says whether a controller has a name that is no role's.
+func (n name) hasTyped(tree rootfs.Tree) (bool, error) {
+	settings, err := rootfs.ReadText(tree, inTree(node.SettingsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // it was never branded
+	}
+	if err != nil {
+		return false, err
+	}
+	kind, _ := defaults.Text(settings).Value("TYPE") // what cannot be read is no controller
+	if kind != node.CBridge.Type() && kind != node.CNAT.Type() {
+		return false, nil
+	}
+	hostname, err := rootfs.ReadText(tree, "etc/hostname")
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	typed := strings.TrimSpace(string(hostname))
+	_, noRole := node.ParseRole(typed)
+	return typed != "" && noRole != nil, err
 }
 
 // controller returns what a controller has and a node has not, its networks
@@ -73,6 +128,8 @@ func (s System) controller(role node.Role) []edit.Edit {
 		edit.WriteFile{Name: busModule, Data: "i2c-dev\n", Perm: 0o644},
 		edit.DisableUnit{Unit: consoleUnit},
 		edit.DisableUnit{Unit: "clusterctrl-composite.service"},
+		edit.DisableUnit{Unit: nameUnit},
+		edit.Remove{Name: otherName},
 		edit.EnableUnit{Unit: "clusterctrl-init.service"},
 		edit.UnmaskUnit{Unit: nfsUnit},
 		edit.UnmaskUnit{Unit: vendorGadgetUnit},
@@ -95,6 +152,8 @@ func (s System) node(id node.ID) []edit.Edit {
 		edit.MaskUnit{Unit: vendorGadgetUnit},
 		edit.EnableUnit{Unit: consoleUnit},
 		edit.EnableUnit{Unit: "clusterctrl-composite.service"},
+		edit.EnableUnit{Unit: nameUnit},
+		edit.WriteFile{Name: otherName, Data: fmt.Sprintf("[Unit]\nConditionHost=!%v\n", id), Perm: 0o644},
 	}
 	edits = append(edits, s.noBridges()...)
 	return append(edits, s.gadgetLink(id.Role(), id.Addr())...)
@@ -109,6 +168,13 @@ func ofAllRoles(text func(node.Role) string) string {
 // busModule has a controller load the module that gives a ClusterHAT's I2C bus its
 // device. Those of other boards are loaded by udev.
 const busModule = "etc/modules-load.d/clusterctrl.conf"
+
+// nameUnit gives a node its name back, where otherName finds that it starts under
+// another: a node whose name is right starts no process for it.
+const (
+	nameUnit  = "clusterctrl-name.service"
+	otherName = "etc/systemd/system/" + nameUnit + ".d/other-name.conf"
+)
 
 // consoleUnit is the login prompt on the serial half of the gadget.
 const consoleUnit = "serial-getty@ttyGS0.service"
@@ -128,7 +194,7 @@ const (
 func presets(role node.Role) edit.Edit {
 	enabled := "enable clusterctrl-init.service\n"
 	if !role.IsController() {
-		enabled = "enable clusterctrl-composite.service\nenable serial-getty@.service ttyGS0\n"
+		enabled = "enable clusterctrl-composite.service\nenable " + nameUnit + "\nenable serial-getty@.service ttyGS0\n"
 	}
 	return edit.WriteFile{Name: "usr/lib/systemd/system-preset/50-clusterctrl.preset", Perm: 0o644, Data: "# Written by clusterctrl, by the role of this Pi.\n" +
 		enabled +

@@ -123,6 +123,32 @@ func (c cloudName) Apply(tree rootfs.Tree) error {
 	return edit.WriteFile{Name: c.file, Data: text}.Apply(tree)
 }
 
+// cloudGadget has cloud-init leave the vendor's gadget off: it would take the device
+// controller from a node's, and make a controller of the cluster a USB device.
+// Raspberry Pi Imager writes enable_usb_gadget where its user asks for it.
+type cloudGadget struct{ file string }
+
+func (c cloudGadget) String() string { return "keep the vendor's USB gadget off in " + c.file }
+
+var cloudGadgetKey = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^([^#\n]*\benable_usb_gadget["']?[ \t]*:[ \t]+)[^\s,}#]+`)
+})
+
+func (c cloudGadget) Apply(tree rootfs.Tree) error {
+	old, err := rootfs.ReadText(tree, c.file)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !strings.HasPrefix(string(old), "#cloud-config") {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	text := cloudGadgetKey().ReplaceAllString(string(old), "${1}false")
+	if text == string(old) {
+		return nil
+	}
+	return edit.WriteFile{Name: c.file, Data: text}.Apply(tree)
+}
+
 func mapValue(n *yaml.Node, key string) *yaml.Node {
 	if n.Kind != yaml.MappingNode {
 		return nil

@@ -18,6 +18,9 @@ func TestCloudName(t *testing.T) {
 		{"Imager's", imager, "#cloud-config\nhostname: p7\nmanage_etc_hosts: false\nusers:\n- name: anna\n  passwd: $6$a$b\n# hostname: no\n"},
 		{"all there is", "#cloud-config\nfqdn: a.b\npreserve_hostname: false\nx: {hostname: y}\n", "#cloud-config\nfqdn: p7\npreserve_hostname: true\nx: {hostname: y}\n"},
 		{"stock", "#cloud-config\n#hostname: raspberrypi\n", "#cloud-config\n#hostname: raspberrypi\n"},
+		{"the vendor's gadget", "#cloud-config\nrpi:\n  enable_usb_gadget: true # please\n", "#cloud-config\nrpi:\n  enable_usb_gadget: false # please\n"},
+		{"the vendor's gadget in one line", "#cloud-config\nrpi: {spi: true, \"enable_usb_gadget\": yes, i2c: true}\n", "#cloud-config\nrpi: {spi: true, \"enable_usb_gadget\": false, i2c: true}\n"},
+		{"no gadget", "#cloud-config\nrpi:\n  #enable_usb_gadget: true\n", "#cloud-config\nrpi:\n  #enable_usb_gadget: true\n"},
 		{"a script", "#!/bin/sh\nhostname: x\n", "#!/bin/sh\nhostname: x\n"},
 		{"none", "", ""},
 	} {

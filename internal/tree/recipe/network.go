@@ -24,12 +24,13 @@ const (
 // hosts are the lines of /etc/hosts by which members of a cluster find each other:
 // each has its address whether or not there is a DHCP server, so that no name
 // server is needed. A member's own name leads to itself, by the line that the
-// vendor has for that.
+// vendor has for that; a controller's stands here too, since its owner may put
+// another name there.
 func hosts(role node.Role) string {
 	var b strings.Builder
-	names := "controller"
+	names := fmt.Sprintf("controller %v", role)
 	if !role.IsController() {
-		names += fmt.Sprintf(" %v %v", node.CBridge, node.CNAT) // whichever it is
+		names = fmt.Sprintf("controller %v %v", node.CBridge, node.CNAT) // whichever it is
 	}
 	fmt.Fprintf(&b, "%v\t%s\n", node.ControllerAddr, names)
 	for id := node.MinID; id <= node.MaxID; id++ {
