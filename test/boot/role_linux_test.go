@@ -24,7 +24,7 @@ type question struct{ command, want string }
 
 var questions = []question{
 	{"hostname; cat /etc/hostname", `ROLE\nROLE\n`},
-	{"grep 127.0.1.1 /etc/hosts; getent hosts ROLE", `127\.0\.1\.1\tROLE\n127\.0\.1\.1 +ROLE\n`},
+	{"grep 127.0.1.1 /etc/hosts; getent ahostsv4 ROLE | head -n 1", `127\.0\.1\.1\tROLE\n127\.0\.1\.1 .*\n`},
 	{"getent hosts p3", `172\.19\.181\.3 +p3\n`},
 	{"getent hosts controller", `172\.19\.181\.254 +controller.*\n`},
 	{"systemctl is-active multi-user.target", `active\n`},
@@ -92,7 +92,7 @@ var fallback = map[string]question{
 
 // What udev itself finds wrong with the rules, in releases whose udev tells.
 var verdicts = map[string][]question{
-	base.Trixie: {{"udevadm verify --no-summary /etc/udev/rules.d/90-clusterctrl.rules && echo right", `right\n`}},
+	base.Trixie: {{"udevadm verify --no-summary /etc/udev/rules.d/90-clusterctrl*.rules && echo right", `right\n`}},
 }
 
 // Which of them run without -all: names of each length and a controller, and once

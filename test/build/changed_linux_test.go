@@ -15,11 +15,13 @@ const changedInAll = `
 + -rw-r--r-- 0:0 etc/exports
 + -rw-r--r-- 0:0 etc/modules-load.d/clusterctrl.conf
 + -rw-r--r-- 0:0 etc/sysctl.d/90-clusterctrl.conf
++ -rw-r--r-- 0:0 etc/udev/rules.d/90-clusterctrl-gadget.rules
 + -rw-r--r-- 0:0 etc/udev/rules.d/90-clusterctrl.rules
 + -rw-r--r-- 0:0 usr/lib/systemd/system-preset/50-clusterctrl.preset
 + -rw-r--r-- 0:0 usr/lib/systemd/system/clusterctrl-composite.service
 + -rw-r--r-- 0:0 usr/lib/systemd/system/clusterctrl-hostkeys.service
 + -rw-r--r-- 0:0 usr/lib/systemd/system/clusterctrl-init.service
++ -rw-r--r-- 0:0 usr/lib/systemd/system/clusterctrl-name.service
 + -rw-r--r-- 0:0 usr/lib/systemd/system/clusterctrl-rpiboot.service
 + -rw-r--r-- 0:0 usr/lib/systemd/system/serial-getty@ttyGS0.service.d/10-clusterctrl.conf
 + -rw-r--r-- 0:0 usr/share/clusterctrl/default-clusterctrl

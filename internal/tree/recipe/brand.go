@@ -126,6 +126,7 @@ func (s System) controller(role node.Role) []edit.Edit {
 		forwarding(role),
 		presets(role),
 		edit.WriteFile{Name: busModule, Data: "i2c-dev\n", Perm: 0o644},
+		edit.WriteFile{Name: controllerRules, Data: s.file(controllerRules), Perm: 0o644},
 		edit.DisableUnit{Unit: consoleUnit},
 		edit.DisableUnit{Unit: "clusterctrl-composite.service"},
 		edit.DisableUnit{Unit: nameUnit},
@@ -147,6 +148,7 @@ func (s System) node(id node.ID) []edit.Edit {
 		forwarding(id.Role()),
 		presets(id.Role()),
 		edit.Remove{Name: busModule},
+		edit.Remove{Name: controllerRules},
 		edit.DisableUnit{Unit: "clusterctrl-init.service"},
 		edit.DisableUnit{Unit: "clusterctrl-rpiboot.service"},
 		edit.MaskUnit{Unit: vendorGadgetUnit},
@@ -168,6 +170,9 @@ func ofAllRoles(text func(node.Role) string) string {
 // busModule has a controller load the module that gives a ClusterHAT's I2C bus its
 // device. Those of other boards are loaded by udev.
 const busModule = "etc/modules-load.d/clusterctrl.conf"
+
+// controllerRules are udev's for what nodes and boards show on USB.
+const controllerRules = "etc/udev/rules.d/90-clusterctrl.rules"
 
 // nameUnit gives a node its name back, where otherName finds that it starts under
 // another: a node whose name is right starts no process for it.

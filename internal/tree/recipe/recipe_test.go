@@ -289,7 +289,10 @@ func TestBranded(t *testing.T) {
 		{"p7", rootfs.NetworkManager, "etc/hosts", "\n172.19.181.6\tp6\n172.19.181.8\tp8\n"},
 		{"p7", rootfs.NetworkManager, "etc/hosts", "\n172.19.181.254\tcontroller cbridge cnat\n"},
 		{"cnat", rootfs.NetworkManager, "etc/hosts", "127.0.1.1\tcnat\n"},
-		{"cnat", rootfs.NetworkManager, "etc/hosts", "\n172.19.181.254\tcontroller\n172.19.181.1\tp1\n"},
+		{"cnat", rootfs.NetworkManager, "etc/hosts", "\n172.19.181.254\tcontroller cnat\n172.19.181.1\tp1\n"},
+		{"p7", rootfs.NetworkManager, "etc/udev/rules.d/90-clusterctrl.rules", "-"},
+		{"p7", rootfs.NetworkManager, "etc/systemd/system/clusterctrl-name.service.d/other-name.conf", "\nConditionHost=!p7\n"},
+		{"cnat", rootfs.NetworkManager, "etc/systemd/system/clusterctrl-name.service.d/other-name.conf", "-"},
 		{"cbridge", rootfs.DHCPCD, "etc/hosts", "\n172.19.181.252\tp252\n"},
 		{"p7", rootfs.NetworkManager, "etc/default/clusterctrl", "\nTYPE=node\n"},
 		{"p7", rootfs.NetworkManager, "etc/default/clusterctrl", "\nID=7\n"},
@@ -396,6 +399,47 @@ func TestBrandKeepsSettings(t *testing.T) {
 	}
 }
 
+// TestTypedName has a controller keep the name that its owner gave it after it was
+// branded, in whichever way; nodes, and what was a node, are named by their roles.
+func TestTypedName(t *testing.T) {
+	for _, tt := range []struct{ was, name, role, want string }{
+		{"cbridge", "mypi", "cbridge", "mypi"},
+		{"cbridge", "mypi", "cnat", "mypi"},
+		{"cnat", "cnat", "cbridge", "cbridge"},
+		{"cbridge", "mypi", "p7", "p7"},
+		{"p7", "mypi", "cnat", "cnat"},
+		{"p7", "mypi", "p7", "p7"},
+		{"", "mypi", "cbridge", "cbridge"}, // of the base, not of the owner
+	} {
+		s, base := controllerImage(t, rootfs.NetworkManager)
+		tree := rootfs.NewOverlay(base)
+		var edits []edit.Edit
+		if tt.was != "" {
+			was, err := node.ParseRole(tt.was)
+			if err != nil {
+				t.Fatal(err)
+			}
+			edits = Brand(s, was)
+		}
+		role, err := node.ParseRole(tt.role)
+		if err != nil {
+			t.Fatal(err)
+		}
+		edits = append(edits,
+			edit.WriteFile{Name: "etc/hostname", Data: tt.name + "\n"},
+			edit.Line{Name: "etc/hosts", Prefix: "127.0.1.1", Text: "127.0.1.1\t" + tt.name},
+		)
+		if err := edit.Apply(tree, append(edits, Brand(s, role)...)); err != nil {
+			t.Fatal(err)
+		}
+		hostname, _ := fs.ReadFile(tree, "etc/hostname")
+		hosts, _ := fs.ReadFile(tree, "etc/hosts")
+		if string(hostname) != tt.want+"\n" || !strings.Contains(string(hosts), "\n127.0.1.1\t"+tt.want+"\n") {
+			t.Errorf("%v: the name is %q, hosts are %q", tt, hostname, hosts)
+		}
+	}
+}
+
 // TestUdevRules looks for the rules without which a link stays as it was.
 func TestUdevRules(t *testing.T) {
 	const rules = "etc/udev/rules.d/90-clusterctrl.rules"
@@ -408,10 +452,11 @@ func TestUdevRules(t *testing.T) {
 	for _, n := range networks {
 		s, _ := stock(n)
 		text := s.file(rules)
-		for _, want := range []string{"\n" + manage + "\n", join} {
-			if !strings.Contains(text, want) {
-				t.Errorf("%s: want %s", n, want)
-			}
+		if !strings.Contains(text, join) {
+			t.Errorf("%s: want %s", n, join)
+		}
+		if !strings.Contains(s.file("etc/udev/rules.d/90-clusterctrl-gadget.rules"), manage+"\n") {
+			t.Errorf("%s: want %s", n, manage)
 		}
 		if got, want := strings.Contains(text, collect), n == rootfs.NetworkManager; got != want {
 			t.Errorf("%s: has %s: %t, want %t", n, collect, got, want)
