@@ -52,8 +52,8 @@ type Message struct {
 
 func (b *Bus) Descriptors() usb.Descriptors {
 	return usb.Descriptors{
-		Speed:         usbip.FullSpeed,
-		Device:        usb.DeviceDescriptor{USB: 0x0110, MaxPacket: 64, Vendor: b.Vendor, Product: b.Product, Release: 0x0100, Configurations: 1},
+		Speed:         usbip.LowSpeed,
+		Device:        usb.DeviceDescriptor{USB: 0x0110, MaxPacket: 8, Vendor: b.Vendor, Product: b.Product, Release: 0x0100, Configurations: 1},
 		Configuration: usb.Configuration(usb.Interface{Class: 0xff}),
 	}
 }

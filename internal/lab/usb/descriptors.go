@@ -10,7 +10,7 @@ import (
 // Descriptors are what a device says that it is. They may be wrong: hosts meet such
 // devices.
 type Descriptors struct {
-	Speed         usbip.Speed // FullSpeed or HighSpeed
+	Speed         usbip.Speed // HighSpeed at most
 	Device        DeviceDescriptor
 	Configuration []byte           // the only one, whole, as [Configuration] makes it
 	Strings       map[uint8]string // by their indices, which begin with 1
@@ -20,7 +20,7 @@ type Descriptors struct {
 type DeviceDescriptor struct {
 	USB                         uint16 // the version of USB, 0x0200 for 2.0
 	Class, SubClass, Protocol   uint8
-	MaxPacket                   uint8 // of the control endpoint: 64
+	MaxPacket                   uint8 // of the control endpoint: 64, of a slow device 8
 	Vendor, Product, Release    uint16
 	ManufacturerString          uint8 // an index of Strings, or 0
 	ProductString, SerialString uint8

@@ -31,8 +31,9 @@ const BusID = "usbip-vudc.0"
 // A Speed is that of a device, as the kernel counts (enum usb_device_speed).
 type Speed uint32
 
-// Speeds that device controllers have. FullSpeed is 12 Mb/s, HighSpeed 480 Mb/s.
+// Speeds that devices have: 1.5 Mb/s, 12 Mb/s, 480 Mb/s and 5 Gb/s.
 const (
+	LowSpeed   Speed = 1
 	FullSpeed  Speed = 2
 	HighSpeed  Speed = 3
 	SuperSpeed Speed = 5
