@@ -222,16 +222,18 @@ func TestCTRL(t *testing.T) {
 	if order := answer(t, c, first+" 02"); order == "02" {
 		first, second = second, first
 	}
-	for _, step := range []struct{ board, write, wanted string }{
-		{first, "0c 02", ""}, {first, "0d 03", "p2: on"},
-		{second, "0c 01", ""}, {second, "0d 03", "p33: on"},
-		{second, "0d 04", "p33: power cut"},
-		{second, "0d 03", "p33: on"},
+	for _, step := range []struct {
+		board, write string
+		wanted       []string
+	}{
+		{first, "0c 02", nil}, {first, "0d 03", []string{"p2: on"}},
+		{second, "0c 01", nil}, {second, "0d 03", []string{"p33: on"}},
+		{second, "0d 04", nil}, {second, "0d 03", []string{"p33: power cut", "p33: on"}}, // before it is off
+		{second, "0d 04", []string{"p33: power cut"}},
+		{second, "0d 03", []string{"p33: on"}},
 	} {
 		do(t, c, step.board+" "+step.write, "done")
-		if step.wanted != "" {
-			r.hears(t, step.wanted)
-		}
+		r.hears(t, step.wanted...)
 	}
 	do(t, c, first+" 0c 03", "done") // nobody is there
 	do(t, c, first+" 0d 03", "done")
