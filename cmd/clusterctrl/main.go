@@ -126,7 +126,7 @@ func rootCommand() *cobra.Command {
 		return usagef("%w", err)
 	})
 	root.PersistentFlags().BoolP("quiet", "q", false, "show no progress")
-	addGroup(root, "Images, on any computer:", buildCommand(), flashCommand(), inspectCommand(), reconfigCommand(), verifyCommand())
+	addGroup(root, "Images, on any computer:", buildCommand(), flashCommand(), serveCommand(), inspectCommand(), reconfigCommand(), verifyCommand())
 	addGroup(root, "On a controller:", nodesCommand(), consoleCommand(), sshCommand(), initCommand())
 	addGroup(root, "Power, on a controller:", onCommand(), offCommand(), cycleCommand(), statusCommand(), maxpiCommand())
 	addGroup(root, "Boards, on a controller:", append([]*cobra.Command{alertCommand(), identifyCommand(), ledCommand(), hubCommand(),

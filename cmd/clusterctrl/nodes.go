@@ -122,16 +122,29 @@ func (f nodesFlags) roles() ([]node.Role, error) {
 	if (f.n > 0) == (len(f.only) > 0) {
 		return nil, usagef("want --nodes N, from 1, or --only ROLES, one of them")
 	}
+	if len(f.only) > 0 {
+		return parseRoles(f.only)
+	}
+	return nodesUpTo(f.n), nil
+}
+
+func parseRoles(words []string) ([]node.Role, error) {
 	var roles []node.Role
-	for _, word := range f.only {
+	for _, word := range words {
 		role, err := node.ParseRole(strings.TrimSpace(word))
 		if err != nil {
 			return nil, usageError{err}
 		}
 		roles = append(roles, role)
 	}
-	for n := range f.n {
-		roles = append(roles, node.ID(n+1).Role())
-	}
 	return roles, nil
+}
+
+// nodesUpTo returns the roles of the first n nodes.
+func nodesUpTo(n int) []node.Role {
+	var roles []node.Role
+	for i := range n {
+		roles = append(roles, node.ID(i+1).Role())
+	}
+	return roles
 }

@@ -31,8 +31,30 @@ func ParseSum(s string) (Sum, error) {
 
 func (s Sum) String() string { return hex.EncodeToString(s[:]) }
 
+// MarshalText writes a Sum into JSON as [ParseSum] reads it.
+func (s Sum) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
 // sumLine is a line of SHA256SUMS; a star before the name means nothing on Unix.
 var sumLine = regexp.MustCompile(`^([0-9a-fA-F]{64}) [ *](.+)$`)
+
+// ReadSums returns the sums in dir's SHA256SUMS by the names of the files.
+func ReadSums(dir string) (map[string]Sum, error) {
+	text, err := os.ReadFile(filepath.Join(dir, SumsName))
+	if err != nil {
+		return nil, err
+	}
+	sums := map[string]Sum{}
+	for line := range strings.Lines(string(text)) {
+		m := sumLine.FindStringSubmatch(strings.TrimRight(line, "\r\n"))
+		if m == nil {
+			continue
+		}
+		if sums[m[2]], err = ParseSum(m[1]); err != nil {
+			return nil, err
+		}
+	}
+	return sums, nil
+}
 
 // mergeSums returns the content of a SHA256SUMS file with sums added to what
 // old has, sorted by name. Lines that are not sums come first, unchanged.
