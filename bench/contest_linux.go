@@ -26,6 +26,7 @@ type cost struct {
 	wall, cpu time.Duration
 	memory    int64 // at the peak, of the largest process, in bytes
 	disk      int64 // more than before, in bytes
+	largest   int64 // size of the largest file that was made, in bytes
 }
 
 // hold has every entry run so many times, in turn, and prints what it took.
@@ -56,7 +57,11 @@ func (s *site) measure(ctx context.Context, e entry) (cost, error) {
 		return cost{}, err
 	}
 	after, err := s.used()
+	if err != nil {
+		return cost{}, err
+	}
 	c.disk = after - before
+	c.largest, err = s.largest()
 	if s.verbose {
 		fmt.Fprintf(os.Stderr, "%s\n\t%s\n\t%+v\n", e.name, e.script, c)
 	}

@@ -27,11 +27,13 @@ import (
 
 const usage = `usage: go run ./bench [flags] [part ...]
 
-Parts, all if none is named, which take some nine minutes a round:
+Parts, all if none is named, which take some nine minutes a round but for compress:
   unpack     decompression, beside xz
   build      base.img.xz to six images, beside xz, cp and mcopy; peak memory
   nodes      252 node images where files share blocks, beside cp and mcopy
   copies     four node images where they do not, beside cp
+  compress   compressed images, beside xz, zstd and gzip, for half an hour a round
+  serve      an image over HTTP, beside nginx
   firstboot  a node's first boot, beside a shell script, in a virtual machine
   gadget     a node's USB gadget, beside a shell script, in a virtual machine
   cable      ping and TCP over rndis, ncm and ecm, in a virtual machine
@@ -105,6 +107,8 @@ var parts = []part{
 	{name: "build", measure: measureBuild, at: func(*site) bool { return true }},
 	{name: "nodes", measure: measureNodes, at: func(s *site) bool { return s.fsType != onDisk }},
 	{name: "copies", measure: measureCopies, at: func(s *site) bool { return s.fsType == onDisk }},
+	{name: "compress", measure: measureCompress, at: func(s *site) bool { return s.fsType == "xfs" }},
+	{name: "serve", measure: measureServe, at: func(s *site) bool { return s.fsType == onDisk }},
 	{name: "firstboot", alone: bench.measureFirstBoot},
 	{name: "gadget", alone: bench.measureGadget},
 	{name: "cable", alone: bench.measureCable},

@@ -109,6 +109,23 @@ func (s *site) sync() error {
 	return os.NewSyscallError("syncfs", unix.Syncfs(int(dir.Fd())))
 }
 
+// largest is the size of the largest output, in bytes.
+func (s *site) largest() (int64, error) {
+	entries, err := os.ReadDir(s.out)
+	if err != nil {
+		return 0, err
+	}
+	var largest int64
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return 0, err
+		}
+		largest = max(largest, info.Size())
+	}
+	return largest, nil
+}
+
 // used is how much of the file system is in use, in bytes.
 func (s *site) used() (int64, error) {
 	var st unix.Statfs_t

@@ -17,6 +17,7 @@ var tools = []struct{ program, pack string }{
 	{"losetup", "mount"}, {"mount", "mount"}, {"findmnt", "util-linux"}, {"flock", "util-linux"}, {"sfdisk", "fdisk"},
 	{"e2fsck", "e2fsprogs"}, {"resize2fs", "e2fsprogs"},
 	{"dash", "dash"}, {"ldd", "libc-bin"}, {"depmod", "kmod"}, {"qemu-system-x86_64", "qemu-system-x86"}, {"qemu-system-aarch64", "qemu-system-arm"},
+	{"zstd", "zstd"}, {"gzip", "gzip"}, {"curl", "curl"}, {"nginx", "nginx-light"},
 	{"mkfs.xfs", "xfsprogs"}, {"mkfs.btrfs", "btrfs-progs"},
 }
 

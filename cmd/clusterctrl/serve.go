@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -174,7 +175,10 @@ func (f serveFlags) keepManifest(cmd *cobra.Command, ctx context.Context, site *
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "for Raspberry Pi Imager: open %s, or rpi-imager --repo %s/%s\n", f.manifest, address, serve.ManifestName)
 	<-ctx.Done()
-	return os.Remove(f.manifest)
+	if err := os.Remove(f.manifest); !errors.Is(err, fs.ErrNotExist) { // the user may have removed it
+		return err
+	}
+	return nil
 }
 
 func (f serveFlags) roles(cmd *cobra.Command) ([]node.Role, error) {
