@@ -27,8 +27,8 @@ been booted. The others are made of it while they are sent: they take no disk.
 It prints its address, where a browser finds all that there is, and writes a file
 for Raspberry Pi Imager 2, which opens it with these images, as does
 "rpi-imager --repo ADDRESS/` + serve.ManifestName + `". Imager wants
-checksums, so that it has to wait until every image was read once, unless
-SHA256SUMS has them. It offers no customisation: users, keys and Wi-Fi are set for
+checksums, so that it has to wait until every image was read once, unless SHA256SUMS
+has them or they were found out before. It offers no customisation: users, keys and Wi-Fi are set for
 all images at once by "clusterctrl build".
 
 Only this computer can connect, unless --listen says otherwise. Nobody can change
@@ -129,7 +129,7 @@ func (f serveFlags) serve(cmd *cobra.Command, site *serve.Site, listener net.Lis
 	defer show.Wait()
 	g, ctx := errgroup.WithContext(cmd.Context())
 	g.Go(func() error { return site.Serve(ctx, listener) })
-	g.Go(func() error { return site.Sum(ctx, show.Start) })
+	g.Go(func() error { return site.Sum(ctx, sumsDir(), show.Start) })
 	if f.compress != "" {
 		g.Go(func() error { return f.keepCompressed(ctx, site, show.Start) })
 	}
@@ -139,6 +139,16 @@ func (f serveFlags) serve(cmd *cobra.Command, site *serve.Site, listener net.Lis
 		return nil // the user's wish
 	}
 	return err
+}
+
+// sumsDir is where checksums are kept for the next time, nowhere if the user has no
+// directory for such things.
+func sumsDir() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "clusterctrl", "sums")
 }
 
 // keepCompressed has the compressed image in a temporary file until ctx ends.

@@ -37,9 +37,9 @@ func (s Sum) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // sumLine is a line of SHA256SUMS; a star before the name means nothing on Unix.
 var sumLine = regexp.MustCompile(`^([0-9a-fA-F]{64}) [ *](.+)$`)
 
-// ReadSums returns the sums in dir's SHA256SUMS by the names of the files.
-func ReadSums(dir string) (map[string]Sum, error) {
-	text, err := os.ReadFile(filepath.Join(dir, SumsName))
+// ReadSums returns the sums in a SHA256SUMS file by the names of the files.
+func ReadSums(file string) (map[string]Sum, error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}

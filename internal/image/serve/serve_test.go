@@ -288,7 +288,7 @@ func TestRepository(t *testing.T) {
 	if response, _ := s.get(t, ""); response.StatusCode != http.StatusOK {
 		t.Errorf("the page before there are sums: %s", response.Status)
 	}
-	go s.Sum(context.Background(), silent) // the request waits for it
+	go s.Sum(context.Background(), "", silent) // the request waits for it
 	_, text := s.get(t, ManifestName)
 	var got struct {
 		List []struct {
@@ -414,7 +414,7 @@ func TestNoted(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := s.Sum(t.Context(), silent); err != nil {
+			if err := s.Sum(t.Context(), "", silent); err != nil {
 				t.Fatal(err)
 			}
 			got := []bool{}
@@ -481,7 +481,7 @@ func TestSumFails(t *testing.T) {
 	s := open(t, build(t), []node.Role{node.CBridge}, packed.XZ)
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.Sum(canceled, silent); !errors.Is(err, context.Canceled) {
+	if err := s.Sum(canceled, "", silent); !errors.Is(err, context.Canceled) {
 		t.Errorf("a sum after the end: %v", err)
 	}
 	file, err := os.Open(os.DevNull) // which cannot be written to
@@ -498,3 +498,46 @@ func TestSumFails(t *testing.T) {
 		}
 	}
 }
+
+// TestCache sums up images twice: the second time, and with another role besides,
+// only what is new is read, unless the image has changed.
+func TestCache(t *testing.T) {
+	controller, dir := build(t), filepath.Join(t.TempDir(), "sums")
+	for _, tt := range []struct {
+		name string
+		id   node.ID // besides p1
+		want int64   // images that are read
+	}{{"first", 2, 2}, {"again", 2, 0}, {"another role", 3, 1}, {"all known", 2, 0}, {"changed", 2, 2}} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.name == "changed" {
+				if err := os.Chtimes(controller, time.Time{}, time.Now().Add(time.Hour)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := open(t, controller, []node.Role{node.ID(1).Role(), tt.id.Role()}, "")
+			var seen counted
+			if err := s.Sum(t.Context(), dir, func(string, int64) io.WriteCloser { return &seen }); err != nil {
+				t.Fatal(err)
+			}
+			size := s.images[0].Size
+			if got := int64(seen) / size; got != tt.want {
+				t.Errorf("%d images were read, want %d", got, tt.want)
+			}
+			if want := sha256.Sum256(readFile(t, s.sibling("p1"))); s.images[0].Sum != want {
+				t.Errorf("p1 has sum %v, want %x", s.images[0].Sum, want)
+			}
+			if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
+				t.Errorf("files %v, %v; want one", files, err)
+			}
+		})
+	}
+}
+
+type counted int64
+
+func (c *counted) Write(p []byte) (int, error) {
+	*c += counted(len(p))
+	return len(p), nil
+}
+
+func (*counted) Close() error { return nil }

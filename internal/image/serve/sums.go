@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -11,13 +12,20 @@ import (
 )
 
 // Sum finds out the SHA-256 of every image: from the SHA256SUMS beside the
-// controller's where that can be relied on, else by reading the image.
-func (s *Site) Sum(ctx context.Context, progress provision.Progress) (err error) {
+// controller's where that can be relied on, from what an earlier run left in the
+// directory cached, or by reading the image. It leaves there what it found out,
+// also when ctx ends. With no directory, it does without.
+func (s *Site) Sum(ctx context.Context, cached string, progress provision.Progress) (err error) {
 	defer func() { s.summed.finish(err) }()
-	noted := s.noted()
+	cache := cacheOf(cached, s.images[0].file.source)
+	noted, known := s.noted(), cache.load()
 	var missing []*image
 	for _, i := range s.images {
-		if sum, ok := noted[s.controller.ImageName(i.Role)]; ok {
+		sum, ok := noted[s.controller.ImageName(i.Role)]
+		if !ok {
+			sum, ok = known[i.file.etag()]
+		}
+		if ok {
 			i.Sum = sum
 		} else {
 			missing = append(missing, i)
@@ -26,6 +34,11 @@ func (s *Site) Sum(ctx context.Context, progress provision.Progress) (err error)
 	if len(missing) == 0 {
 		return nil
 	}
+	found := maps.Clone(known)
+	if found == nil {
+		found = map[string]diskimage.Sum{}
+	}
+	defer func() { cache.save(found) }()
 	show := progress("checksums", s.controller.Size*int64(len(missing)))
 	defer show.Close()
 	for len(missing) > 0 {
@@ -39,7 +52,7 @@ func (s *Site) Sum(ctx context.Context, progress provision.Progress) (err error)
 			return err
 		}
 		for k, i := range missing[:n] {
-			i.Sum = sums[k]
+			i.Sum, found[i.file.etag()] = sums[k], sums[k]
 		}
 		missing = missing[n:]
 	}
@@ -62,7 +75,7 @@ func (s *Site) noted() map[string]diskimage.Sum {
 	if err != nil {
 		return nil
 	}
-	sums, err := diskimage.ReadSums(dir)
+	sums, err := diskimage.ReadSums(filepath.Join(dir, diskimage.SumsName))
 	if err != nil {
 		return nil // they are made anew
 	}
