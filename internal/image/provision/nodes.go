@@ -69,7 +69,11 @@ func OpenController(name string) (*Controller, error) {
 		return nil, err
 	}
 	c := &Controller{File: in.Raw(), Size: in.Size(), in: in}
-	if c.line, c.OS, err = inspectController(c.File, c.Size); err != nil {
+	c.line, c.OS, err = inspectController(c.File, c.Size)
+	if err == nil {
+		_, err = c.line.patch(node.CBridge) // which only an image of ours takes
+	}
+	if err != nil {
 		in.Close()
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
