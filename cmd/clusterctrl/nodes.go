@@ -123,12 +123,13 @@ func (f nodesFlags) roles() ([]node.Role, error) {
 		return nil, usagef("want --nodes N, from 1, or --only ROLES, one of them")
 	}
 	if len(f.only) > 0 {
-		return parseRoles(f.only)
+		return onlyRoles(f.only)
 	}
 	return nodesUpTo(f.n), nil
 }
 
-func parseRoles(words []string) ([]node.Role, error) {
+// onlyRoles reads the roles of --only, one a word.
+func onlyRoles(words []string) ([]node.Role, error) {
 	var roles []node.Role
 	for _, word := range words {
 		role, err := node.ParseRole(strings.TrimSpace(word))

@@ -199,7 +199,7 @@ func (f serveFlags) roles(cmd *cobra.Command) ([]node.Role, error) {
 		return nil, usagef("%d nodes: want 0 to %d", f.n, node.MaxID)
 	}
 	if len(f.only) > 0 {
-		return parseRoles(f.only)
+		return onlyRoles(f.only)
 	}
 	return append([]node.Role{node.CBridge, node.CNAT}, nodesUpTo(f.n)...), nil
 }
