@@ -48,6 +48,9 @@ func kinds(all []node.Role) []node.Role {
 // ones before it gives them their names.
 func stage(image *rootfs.Image, plan edit.Plan) error {
 	for _, c := range plan {
+		if path.Base(c.Name) == firstboot.Backup {
+			continue // first boot does without where there is no room
+		}
 		if c.Old != nil && c.New != nil && c.New.Mode.IsRegular() {
 			c = rootfs.Change{Name: path.Join(path.Dir(c.Name), ".new-"+path.Base(c.Name)), New: c.New}
 		}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"clusterctrl/internal/format/fat"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/defaults"
 	"clusterctrl/internal/tree/edit"
@@ -195,7 +196,12 @@ func (c *card) prepare(plan edit.Plan, flush func() error) error {
 		if c.boot == nil {
 			return nil
 		}
-		return c.boot.writeFiles(files)
+		err := c.boot.writeFiles(files)
+		if _, ok := files[Backup]; ok && errors.Is(err, fat.ErrNoSpace) {
+			delete(files, Backup) // which is a courtesy
+			err = c.boot.writeFiles(files)
+		}
+		return err
 	}
 	return c.Batch(change, flush)
 }
@@ -316,6 +322,9 @@ func (c *card) takeOut() error {
 	}
 	blanked := blankBranding(string(text))
 	if line, err := c.finished(blanked); err == nil && c.boot.overwriteLine(CommandLine, line) == nil {
+		return nil
+	}
+	if c.boot.overwriteLine(CommandLine, recipe.VendorBack(c, c.bootDir, blanked)) == nil {
 		return nil
 	}
 	return c.boot.overwriteLine(CommandLine, blanked)

@@ -2,10 +2,10 @@ package firstboot
 
 import (
 	"iter"
-	"slices"
 	"strings"
 
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/recipe"
 )
 
 // words yields where the words of a command line start and end, whatever else
@@ -53,25 +53,13 @@ func blankBranding(text string) string {
 	ours := false
 	for start, end := range words(text) {
 		word := text[start:end]
-		argument := ours && isArgument(word)
+		argument := ours && recipe.IsArgument(word)
 		ours = node.IsReconfig(word)
 		if ours || argument {
 			copy(blanked[start:end], strings.Repeat(" ", end-start))
 		}
 	}
 	return string(blanked)
-}
-
-// others are words that systems put into a command line and that look like an
-// argument where somebody left ours out.
-var others = []string{
-	"debug", "emergency", "fastboot", "firstboot", "forcefsck", "noresize", "noswap", "quiet",
-	"recovery", "rescue", "resize", "ro", "rootwait", "rw", "s", "single", "splash", "textmode",
-}
-
-// isArgument says whether the word behind this program's name was meant for it.
-func isArgument(word string) bool {
-	return !strings.ContainsAny(word, `=."`) && !slices.Contains(others, word)
 }
 
 // padLine makes a line n bytes long, by blanks at its end.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/recipe"
 	"pgregory.net/rapid"
 )
 
@@ -67,7 +68,7 @@ func FuzzBlankBranding(f *testing.F) {
 		for start, end := range words(text) {
 			word := text[start:end]
 			kept := got[start:end] == word
-			if mayGo := node.IsReconfig(word) || ours && isArgument(word); kept == mayGo {
+			if mayGo := node.IsReconfig(word) || ours && recipe.IsArgument(word); kept == mayGo {
 				t.Errorf("%q becomes %q: word %q kept: %v", text, got, word, kept)
 			}
 			ours = node.IsReconfig(word)

@@ -268,6 +268,59 @@ func TestForeignCommandLine(t *testing.T) {
 	}
 }
 
+// Whatever is wrong with the command line, the vendor's first boot comes back.
+func TestVendorComesBack(t *testing.T) {
+	for _, line := range []string{
+		"a clusterctrl.vendor init=" + node.ReconfigPath + " p7\nquiet\n",
+		"a clusterctrl.vendor init=" + node.ReconfigPath + " p7 b=\"c\n",
+		"a\r clusterctrl.vendor init=" + node.ReconfigPath + " p7\n",
+		"a clusterctrl.vendor init=" + node.ReconfigPath + " p253\n",
+	} {
+		p := newPi()
+		write(t, p, CommandLine, line)
+		m := p.start("p7")
+		got := p.files(t)[CommandLine]
+		if asksForBranding(got) || !strings.Contains(got, " init=/usr/lib/raspberrypi-sys-mods/firstboot") || strings.Contains(got, "clusterctrl.vendor") {
+			t.Errorf("%q becomes %q, it said %q", line, got, m.said)
+		}
+	}
+}
+
+// The copy of the command line is a courtesy: without room for it, the Pi is branded.
+func TestNoRoomForBackup(t *testing.T) {
+	without := 0
+	for free := range 12 {
+		p := newPi()
+		p.ask(t, "p7")
+		fillBoot(t, p, free)
+		if m := p.start("p7"); m.restarts != 1 {
+			continue
+		}
+		files := p.files(t)
+		if asksForBranding(files[CommandLine]) || !strings.Contains(files["config.txt"], "dr_mode=peripheral") {
+			t.Errorf("%d clusters: %q", free, files)
+		}
+		if _, ok := files[Backup]; !ok {
+			without++
+		}
+	}
+	if without == 0 {
+		t.Errorf("no Pi was branded without room for %s", Backup)
+	}
+}
+
+// fillBoot leaves so many clusters of the boot partition free.
+func fillBoot(t *testing.T, p *pi, free int) {
+	t.Helper()
+	boot, err := openPartition(p, int64(len(p.base)))
+	must(err)
+	fsys, err := boot.files()
+	must(err)
+	info, err := fsys.Info()
+	must(err)
+	write(t, p, "filler", strings.Repeat("x", (info.FreeClusters-free)*info.ClusterSize))
+}
+
 // What crashes the kernel is tried so many times and no more.
 func TestAttempts(t *testing.T) {
 	p, random := newPi(), rand.New(rand.NewSource(1))

@@ -11,6 +11,7 @@ import (
 
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/edit"
+	"clusterctrl/internal/tree/recipe"
 	"golang.org/x/sys/unix"
 )
 
@@ -261,7 +262,7 @@ var inits = []string{"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"}
 func (s *session) startSystem() error {
 	s.putBack()
 	args := s.args
-	if len(args) > 0 && isArgument(args[0]) {
+	if len(args) > 0 && recipe.IsArgument(args[0]) {
 		args = args[1:] // the role, right or wrong
 	}
 	var errs []error

@@ -120,22 +120,50 @@ func isVendorInit(word string) bool {
 }
 
 // cutRole takes the words that start the branding out of a command line,
-// wherever they are and however often. The kernel's own words may stand before
-// the role: it keeps them from the program that it starts.
+// wherever they are and however often, with what was meant for a role. The kernel's own
+// words may stand before the role: it keeps them from the program that it starts. Of
+// several words for the vendor's first boot, the first stays.
 func cutRole(words edit.CommandLine) (rest edit.CommandLine, found bool) {
-	open := false // whether the role is to come
-	for _, w := range words {
+	open, vendor := false, false // whether the role is to come, the vendor's word is there
+	for i, w := range words {
 		if node.IsReconfig(w) {
 			found, open = true, true
 			continue
 		}
-		if _, err := node.ParseRole(w); err == nil && open {
+		_, err := node.ParseRole(w)
+		wrong := i > 0 && node.IsReconfig(words[i-1]) && IsArgument(w)
+		if open && (err == nil || wrong) {
 			open = false
 			continue
+		}
+		if isVendorInit(w) || w == firstBootMark {
+			if vendor {
+				continue
+			}
+			vendor = true
 		}
 		rest = append(rest, w)
 	}
 	return rest, found
+}
+
+// VendorBack returns the text of a cmdline.txt, however damaged, that starts the vendor's
+// first boot where it was to follow the branding. It is as long as before where there are
+// blanks enough in the place of words that are gone.
+func VendorBack(tree rootfs.Tree, bootDir, text string) string {
+	vendor := FinishBranding{bootDir}.vendorInit(tree)
+	words := strings.SplitAfter(text, " ")
+	for i, w := range words {
+		if strings.TrimSpace(w) == firstBootMark {
+			words[i] = strings.Replace(w, firstBootMark, vendor, 1)
+			break
+		}
+	}
+	back := strings.Join(words, "")
+	if more := len(back) - len(text); more > 0 {
+		back = strings.Replace(back, strings.Repeat(" ", more+1), " ", 1)
+	}
+	return back
 }
 
 // FinishBranding makes the next boot an ordinary one: it takes the branding
