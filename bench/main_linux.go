@@ -34,6 +34,7 @@ Parts, all if none is named, which take some nine minutes a round but for compre
   copies     four node images where they do not, beside cp
   compress   compressed images, beside xz, zstd and gzip, for half an hour a round
   serve      an image over HTTP, beside nginx
+  flash      one card and four, verified, beside dd and cmp, and bmaptool
   firstboot  a node's first boot, beside a shell script, in a virtual machine
   gadget     a node's USB gadget, beside a shell script, in a virtual machine
   cable      ping and TCP over rndis, ncm and ecm, in a virtual machine
@@ -109,6 +110,7 @@ var parts = []part{
 	{name: "copies", measure: measureCopies, at: func(s *site) bool { return s.fsType == onDisk }},
 	{name: "compress", measure: measureCompress, at: func(s *site) bool { return s.fsType == "xfs" }},
 	{name: "serve", measure: measureServe, at: func(s *site) bool { return s.fsType == onDisk }},
+	{name: "flash", measure: measureFlash, at: func(s *site) bool { return s.fsType == onDisk }},
 	{name: "firstboot", alone: bench.measureFirstBoot},
 	{name: "gadget", alone: bench.measureGadget},
 	{name: "cable", alone: bench.measureCable},

@@ -14,6 +14,7 @@ import (
 var tools = []struct{ program, pack string }{
 	{"bash", "bash"}, {"cp", "coreutils"}, {"mkdir", "coreutils"}, {"sed", "sed"},
 	{"xz", "xz-utils"}, {"mcopy", "mtools"},
+	{"cmp", "diffutils"}, {"bmaptool", "bmap-tools"},
 	{"losetup", "mount"}, {"mount", "mount"}, {"findmnt", "util-linux"}, {"flock", "util-linux"}, {"sfdisk", "fdisk"},
 	{"e2fsck", "e2fsprogs"}, {"resize2fs", "e2fsprogs"},
 	{"dash", "dash"}, {"ldd", "libc-bin"}, {"depmod", "kmod"}, {"qemu-system-x86_64", "qemu-system-x86"}, {"qemu-system-aarch64", "qemu-system-arm"},

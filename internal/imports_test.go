@@ -62,6 +62,7 @@ var rooms = map[string][]string{
 
 // tests says what the tests of a room use besides what the room itself uses.
 var tests = map[string][]string{
+	"image/card":      {"format/xz", "image/sample"},
 	"linux/initramfs": {"lab/labtest"},
 	"linux/usbip":     {"lab/labtest", "lab/labtest/vm", "pi/gadget"},
 	"tree/rootfs":     {"format/xz", "image/sample"},

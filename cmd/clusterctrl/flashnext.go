@@ -140,11 +140,11 @@ func (s *series) role(role node.Role, last bool) error {
 			s.say("take it out, and write %v on it: it was the last", role)
 			return nil
 		}
-		what := fmt.Sprintf("take it out, and write %v on it", role)
+		removal, what := event{Event: "remove", Role: role.String(), Path: disk.Path}, fmt.Sprintf("take it out, and write %v on it", role)
 		if result.Err != nil {
-			what = fmt.Sprintf("%v: take it out", result.Err)
+			removal.Error, what = result.Err.Error(), fmt.Sprintf("%v: take it out", result.Err)
 		}
-		s.tell(event{Event: "remove", Role: role.String(), Path: disk.Path}, what)
+		s.tell(removal, what)
 		if err := card.AwaitGone(s.cmd.Context(), disk); err != nil && result.Err == nil {
 			return nil // the next role finds out that it is over
 		} else if err != nil {

@@ -81,6 +81,13 @@ func (k kernel) disk(name string) (Disk, error) {
 	if err != nil {
 		return Disk{}, err
 	}
+	path, removable := "/dev/"+strings.ReplaceAll(name, "!", "/"), readText(filepath.Join(dir, "removable")) == "1"
+	if removable {
+		// The kernel looks at a card that has come when somebody opens the reader.
+		if f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
+			f.Close()
+		}
+	}
 	sectors, err := readNumber(filepath.Join(dir, "size"))
 	if err != nil {
 		return Disk{}, err
@@ -90,10 +97,10 @@ func (k kernel) disk(name string) (Disk, error) {
 		return Disk{}, err
 	}
 	d := Disk{
-		Path:       "/dev/" + strings.ReplaceAll(name, "!", "/"),
+		Path:       path,
 		Size:       sectors * 512, // whatever the size of the disk's own
 		SectorSize: int(sectorSize),
-		Removable:  readText(filepath.Join(dir, "removable")) == "1",
+		Removable:  removable,
 		ReadOnly:   readText(filepath.Join(dir, "ro")) == "1",
 		Bus:        bus(dir),
 	}
