@@ -19,7 +19,7 @@ var districts = map[string][]string{
 	"format":     {},
 	"linux":      {"format"},
 	"tree":       {"node", "format"},
-	"image":      {"node", "format", "tree"},
+	"image":      {"node", "format", "linux", "tree"}, // linux where a file is for Linux alone
 	"pi":         {"node", "format", "linux", "tree"},
 	"controller": {"node", "format", "linux", "tree"},
 	"lab":        {"node", "format", "linux", "tree", "image", "pi", "controller"},
@@ -32,14 +32,14 @@ var rooms = map[string][]string{
 	"linux/initramfs":    {"linux/kmod"},
 	"tree/rootfs":        {"format/mbr", "format/fat", "format/ext4"},
 	"tree/edit":          {"tree/defaults", "tree/rootfs"},
-	"tree/recipe":        {"node", "tree/defaults", "tree/rootfs", "tree/edit"},
+	"tree/recipe":        {"node", "format/mbr", "tree/defaults", "tree/rootfs", "tree/edit"},
 	"image/settings":     {"node", "tree/rootfs"},
-	"image/diskimage":    {"format/xz"},
+	"image/diskimage":    {"format/mbr", "format/xz"},
 	"image/packed":       {"format/xz", "image/diskimage"},
-	"image/provision":    {"node", "format/mbr", "format/fat", "format/ext4", "tree/rootfs", "tree/edit", "tree/recipe", "image/settings", "image/diskimage", "image/packed", "pi/firstboot"},
+	"image/provision":    {"node", "format/mbr", "format/fat", "format/ext4", "tree/rootfs", "tree/edit", "tree/recipe", "image/settings", "image/diskimage", "image/packed"},
 	"image/serve":        {"node", "tree/rootfs", "image/diskimage", "image/packed", "image/provision"},
 	"image/payload":      {"node", "tree/rootfs"},
-	"pi/firstboot":       {"node", "format/mbr", "format/fat", "tree/defaults", "tree/rootfs", "tree/edit", "tree/recipe"},
+	"pi/firstboot":       {"node", "format/mbr", "format/fat", "tree/defaults", "tree/rootfs", "tree/edit", "tree/recipe", "linux/uevent"},
 	"image/card":         {"format/mbr", "format/fat", "format/ext4", "linux/uevent", "image/diskimage"},
 	"pi/hostname":        {"node", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"pi/gadget":          {"node", "linux/kmod", "linux/uevent", "tree/defaults"},
@@ -72,12 +72,6 @@ var tests = map[string][]string{
 	"pi/gadget":       {"lab", "lab/labtest", "lab/labtest/guest", "lab/labtest/traffic", "linux/usbip", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"lab":             {"lab/labtest"},
 	"lab/usb":         {"linux/uevent", "lab/labtest", "lab/labtest/vm"},
-}
-
-// exceptions are uses that cross a district's border for a stated reason.
-var exceptions = map[string][]string{
-	"image/card":      {"linux/uevent"},
-	"image/provision": {"pi/firstboot"},
 }
 
 // imports returns which rooms of this module each room uses, and which its
@@ -129,7 +123,6 @@ func TestImports(t *testing.T) {
 	}
 	rowsAreUsed(t, "rooms", rooms, code)
 	rowsAreUsed(t, "tests", tests, inTests)
-	rowsAreUsed(t, "exceptions", exceptions, code)
 }
 
 // rowsAreUsed fails for each entry of a table that no file makes use of.
@@ -153,7 +146,7 @@ func TestDistricts(t *testing.T) {
 			if !known {
 				t.Errorf("%s is in no district", room)
 			}
-			if from != to && !slices.Contains(allowed, to) && !slices.Contains(exceptions[room], u) {
+			if from != to && !slices.Contains(allowed, to) {
 				t.Errorf("%s uses %s: district %s may not use %s", room, u, from, to)
 			}
 		}

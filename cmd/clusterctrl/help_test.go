@@ -44,7 +44,7 @@ func takeExamples(t *testing.T, where, text string) (n int) {
 		if !indented || len(words) == 0 {
 			continue
 		}
-		first, known := aliases[words[0]]
+		first, known := alias(words[0])
 		if words[0] != "clusterctrl" && !known {
 			continue
 		}

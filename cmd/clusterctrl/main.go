@@ -12,23 +12,16 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 
 	"clusterctrl/internal/lab/inside"
+	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
 )
-
-// aliases are the other names of this program, which systemd units, kernel
-// command lines and users of the shell scripts that it replaces call it by.
-var aliases = map[string][]string{
-	"clusterhat":            nil,
-	"composite-clusterctrl": {"composite"},
-	"usbboot-init":          {"usbboot-init"},
-	"reconfig-usbboot":      {"reconfig-usbboot"},
-}
 
 func main() {
 	name := filepath.Base(os.Args[0])
@@ -48,7 +41,8 @@ func main() {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends what does not listen
 	root := rootCommand()
-	root.SetArgs(append(aliases[name], os.Args[1:]...))
+	verb, _ := alias(name)
+	root.SetArgs(append(verb, os.Args[1:]...))
 	err := root.ExecuteContext(ctx)
 	switch {
 	case err == nil:
@@ -57,6 +51,17 @@ func main() {
 		err = errors.New("interrupted")
 	}
 	fail(err)
+}
+
+// alias returns the words of the command line that another name of the program stands
+// for.
+func alias(name string) (words []string, known bool) {
+	for _, a := range node.Aliases {
+		if path.Base(a.Path) == name {
+			return strings.Fields(a.Verb), true
+		}
+	}
+	return nil, false
 }
 
 // interrupts are the signals that end a run in good order. A terminal that goes

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"clusterctrl/internal/format/xz"
 	"clusterctrl/internal/image/sample"
 	"clusterctrl/internal/lab/labtest"
+	"clusterctrl/internal/node"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -25,8 +27,8 @@ var update = flag.Bool("update", false, "rewrite the golden files in testdata")
 
 func TestMain(m *testing.M) {
 	programs := map[string]func(){"clusterctrl": main}
-	for name := range aliases {
-		programs[name] = main
+	for _, alias := range node.Aliases {
+		programs[path.Base(alias.Path)] = main
 	}
 	testscript.Main(m, programs)
 }

@@ -12,7 +12,6 @@ import (
 
 	"clusterctrl/internal/image/diskimage"
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/pi/firstboot"
 	"clusterctrl/internal/tree/edit"
 	"clusterctrl/internal/tree/recipe"
 	"clusterctrl/internal/tree/rootfs"
@@ -175,7 +174,7 @@ func toCome(tree rootfs.Tree) string {
 	if err != nil {
 		return ""
 	}
-	text, err := rootfs.ReadText(tree, path.Join(found.BootDir, firstboot.CommandLine))
+	text, err := rootfs.ReadText(tree, path.Join(found.BootDir, rootfs.CommandLine))
 	if err != nil {
 		return ""
 	}
@@ -197,14 +196,14 @@ func (t target) with(role node.Role, mode int, use func(rootfs.Tree, edit.Plan) 
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	plan, err := firstboot.Plan(tree, role)
+	branding, err := recipe.Plan(tree, role)
 	if err != nil && !isOurs(tree) {
-		err = errors.New("no usr/sbin/reconfig-clusterctrl in it: want what \"clusterctrl build\" made")
+		err = errors.New("no " + node.ReconfigPath[1:] + " in it: want what \"clusterctrl build\" made")
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", t.name(), err)
 	}
-	made, err := use(tree, plan)
+	made, err := use(tree, branding.Plan())
 	if err != nil || !made {
 		return err
 	}
@@ -213,6 +212,6 @@ func (t target) with(role node.Role, mode int, use func(rootfs.Tree, edit.Plan) 
 
 // isOurs reports whether this program is in the tree, as in all that it built.
 func isOurs(tree rootfs.Tree) bool {
-	_, err := tree.Stat("usr/sbin/reconfig-clusterctrl")
+	_, err := tree.Stat(node.ReconfigPath[1:])
 	return err == nil
 }

@@ -13,6 +13,17 @@ const (
 	NFSRoots      = StateDir + "/nfs"
 )
 
-// Aliases are the program's other names, which units, kernel command lines,
-// udev rules and users call it by.
-var Aliases = []string{"clusterhat", "composite-clusterctrl", "usbboot-init"}
+// An Alias is another name of the program on a Pi, by which units, kernel command
+// lines, udev rules and users of older images call it.
+type Alias struct {
+	Path string
+	Verb string // the command that it stands for, empty for none
+}
+
+// Aliases are all other names of the program.
+var Aliases = []Alias{
+	{"/usr/sbin/clusterhat", ""},
+	{CompositePath, "composite"},
+	{"/usr/sbin/usbboot-init", "usbboot-init"},
+	{ShareDir + "/reconfig-usbboot", "reconfig-usbboot"},
+}

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // WriteFile makes data the content of a file. One that is there keeps its
@@ -205,105 +203,15 @@ func (f *FS) unlink(parent, ino *inode) error {
 	return f.removeInode(ino)
 }
 
-// Rename gives a file another name, and removes what had that before: a file
-// for a file, an empty directory for a directory.
-func (f *FS) Rename(old, name string) error {
-	return f.change("rename", old, func() error {
-		if !fs.ValidPath(name) {
-			return fmt.Errorf("to %s: %w", name, fs.ErrInvalid)
-		}
-		from, err := f.existing(old)
-		if err != nil {
-			return err
-		}
-		if strings.HasPrefix(name, old+"/") {
-			return fmt.Errorf("to %s, into itself: %w", name, syscall.EINVAL)
-		}
-		to, err := f.place(name)
-		if err == nil && path.Dir(old) == path.Dir(name) {
-			to.dir = from.dir // one directory, one view of it
-		}
-		if err == nil {
-			err = f.move(from, to)
-		}
-		if err != nil {
-			return fmt.Errorf("to %s: %w", name, err)
-		}
-		return nil
-	})
-}
-
-func (f *FS) move(from, to place) error {
-	ino := from.ino
-	if to.ino != nil && to.ino.number == ino.number {
-		return nil
-	}
-	if to.ino == nil {
-		if err := to.dir.add(to.dir.entry(to.base, ino)); err != nil {
-			return err
-		}
-	} else if err := f.replace(to, ino); err != nil {
-		return err
-	}
-	if err := from.find(); err != nil { // a split may have moved it
-		return err
-	}
-	if err := from.dir.remove(from.slot); err != nil {
-		return err
-	}
-	if ino.is(typeDir) && from.dir.ino.number != to.dir.ino.number {
-		if err := f.changeParent(ino, from.dir.ino, to.dir.ino); err != nil {
-			return err
-		}
-	}
-	return errors.Join(f.putInode(ino), f.touch(from.dir.ino), f.touch(to.dir.ino))
-}
-
-// replace makes the entry at p one of ino, and drops what it was.
-func (f *FS) replace(p place, ino *inode) error {
-	switch {
-	case ino.is(typeDir) && !p.ino.is(typeDir):
-		return syscall.ENOTDIR
-	case !ino.is(typeDir) && p.ino.is(typeDir):
-		return syscall.EISDIR
-	}
-	if err := p.dir.redirect(p.slot, ino); err != nil {
-		return err
-	}
-	return f.unlink(p.dir.ino, p.ino)
-}
-
-func (f *FS) changeParent(ino, from, to *inode) error {
-	d, err := f.directory(ino)
-	if err != nil {
-		return err
-	}
-	if err := d.setParent(to); err != nil {
-		return err
-	}
-	dropLink(from)
-	return f.addLink(to)
-}
-
-// editInode changes the inode of a name.
-func (f *FS) editInode(op, name string, fn func(*inode) error) error {
-	return f.change(op, name, func() error {
-		ino, err := f.walk(name)
-		if err != nil {
-			return err
-		}
-		if err := fn(ino); err != nil {
-			return err
-		}
-		return f.putInode(ino)
-	})
-}
-
 // Chmod sets the permissions of a file or directory, setuid, setgid and sticky
 // included. A symbolic link has none of its own, and of a file with an access
 // control list they are only a part: both are refused.
 func (f *FS) Chmod(name string, perm fs.FileMode) error {
-	return f.editInode("chmod", name, func(ino *inode) error {
+	return f.change("chmod", name, func() error {
+		ino, err := f.walk(name)
+		if err != nil {
+			return err
+		}
 		if ino.is(typeLink) {
 			return errLink
 		}
@@ -313,31 +221,6 @@ func (f *FS) Chmod(name string, perm fs.FileMode) error {
 			return fmt.Errorf("has an access control list: %w", errors.ErrUnsupported)
 		}
 		ino.Mode = ino.Mode&typeMask | permissions(perm)
-		return nil
-	})
-}
-
-// Chown sets the owner and group of a file, or of a symbolic link itself. It
-// leaves the permissions alone: set setuid and setgid afterwards, as Linux
-// would clear them.
-func (f *FS) Chown(name string, uid, gid uint32) error {
-	return f.editInode("chown", name, func(ino *inode) error {
-		ino.UIDLow, ino.UIDHigh = uint16(uid), uint16(uid>>16)
-		ino.GIDLow, ino.GIDHigh = uint16(gid), uint16(gid>>16)
-		return nil
-	})
-}
-
-// Chtimes sets the times of last access and of last change of the content, of
-// a symbolic link itself if it is one. A zero time stays as it is.
-func (f *FS) Chtimes(name string, atime, mtime time.Time) error {
-	return f.editInode("chtimes", name, func(ino *inode) error {
-		if !atime.IsZero() {
-			f.setTime(&ino.Atime, &ino.AtimeExtra, atime, ino)
-		}
-		if !mtime.IsZero() {
-			f.setTime(&ino.Mtime, &ino.MtimeExtra, mtime, ino)
-		}
-		return nil
+		return f.putInode(ino)
 	})
 }

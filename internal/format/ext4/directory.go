@@ -297,29 +297,6 @@ func (d *directory) remove(s slot) error {
 	return d.seal(s.block, block)
 }
 
-// redirect makes the entry at s name ino.
-func (d *directory) redirect(s slot, ino *inode) error {
-	block, err := d.edit(s.block)
-	if err != nil {
-		return err
-	}
-	binary.LittleEndian.PutUint32(block[s.off:], uint32(ino.number))
-	block[s.off+7] = d.kind(ino)
-	return d.seal(s.block, block)
-}
-
-// setParent makes ".." name the directory parent.
-func (d *directory) setParent(parent *inode) error {
-	s, ok, err := d.findIn(0, "..")
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return d.errorf(0, "no entry ..")
-	}
-	return d.redirect(s, parent)
-}
-
 func (d *directory) empty() (bool, error) {
 	for _, err := range d.entries() {
 		return false, err

@@ -89,7 +89,7 @@ func TestUntouchedUntilClose(t *testing.T) {
 		for i := range 50 {
 			err = errors.Join(err, f.WriteFile(fmt.Sprintf("many/%d", i), bytes.Repeat([]byte{byte(i)}, 5000), 0o644))
 		}
-		if err := errors.Join(err, f.Mkdir("new", 0o755), f.Remove("etc/large"), f.Rename("many", "new/many")); err != nil {
+		if err := errors.Join(err, f.Mkdir("new", 0o755), f.Remove("etc/large")); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(m, image) {

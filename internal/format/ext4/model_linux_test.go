@@ -177,35 +177,6 @@ func (m *model) drop(name string) {
 	r.ctime = m.stamp(m.now)
 }
 
-func (m *model) rename(t *rapid.T, old, name string) {
-	from, to := m.tree[old], m.tree[name]
-	ok := from != nil && old != "." && name != "." && m.isDir(path.Dir(name)) && !strings.HasPrefix(name, old+"/")
-	if ok && to != nil && to != from {
-		ok = from.mode.IsDir() == to.mode.IsDir() && len(m.children(name)) == 0
-	}
-	if !m.did(t, m.Rename(old, name), ok, "rename", old, name) || from == to {
-		return
-	}
-	if to != nil {
-		m.drop(name)
-	}
-	for _, child := range slices.Collect(maps.Keys(m.tree)) {
-		if strings.HasPrefix(child, old+"/") {
-			m.tree[name+child[len(old):]] = m.tree[child]
-			delete(m.tree, child)
-		}
-	}
-	delete(m.tree, old)
-	m.tree[name] = from
-	if from.mode.IsDir() {
-		m.tree[path.Dir(old)].links--
-		m.tree[path.Dir(name)].links++
-	}
-	from.ctime = m.stamp(m.now)
-	m.touch(path.Dir(old))
-	m.touch(path.Dir(name))
-}
-
 // existing draws a name that there is; mostly.
 func (m *model) existing(t *rapid.T) string {
 	if rapid.IntRange(0, 15).Draw(t, "missing") == 0 {
@@ -244,9 +215,6 @@ func (m *model) actions() map[string]func(*rapid.T) {
 			m.symlink(t, strings.Repeat("s", size), m.fresh(t))
 		},
 		"remove": func(t *rapid.T) { m.remove(t, m.existing(t)) },
-		"rename": func(t *rapid.T) {
-			m.rename(t, m.existing(t), rapid.OneOf(rapid.Custom(m.existing), rapid.Custom(m.fresh)).Draw(t, "to"))
-		},
 		"fill": func(t *rapid.T) {
 			dir, length := m.dir(t), rapid.IntRange(1, 200).Draw(t, "length")
 			for i := range rapid.IntRange(1, 120).Draw(t, "count") {
@@ -269,20 +237,6 @@ func (m *model) actions() map[string]func(*rapid.T) {
 			r := m.tree[name]
 			if m.did(t, m.Chmod(name, mode), r != nil && r.mode.Type() != fs.ModeSymlink && !strings.Contains(r.xattrs, "acl_access"), "chmod", name) {
 				r.mode, r.ctime = r.mode.Type()|mode, m.stamp(m.now)
-			}
-		},
-		"chown": func(t *rapid.T) {
-			name, uid, gid := m.existing(t), rapid.Uint32Max(1<<32-2).Draw(t, "uid"), rapid.Uint32Max(1<<32-2).Draw(t, "gid")
-			r := m.tree[name]
-			if m.did(t, m.Chown(name, uid, gid), r != nil, "chown", name) {
-				r.uid, r.gid, r.ctime = uid, gid, m.stamp(m.now)
-			}
-		},
-		"chtimes": func(t *rapid.T) {
-			name, atime, mtime := m.existing(t), times.Draw(t, "atime"), times.Draw(t, "mtime")
-			r := m.tree[name]
-			if m.did(t, m.Chtimes(name, atime, mtime), r != nil, "chtimes", name) {
-				r.atime, r.mtime, r.ctime = m.stamp(atime), m.stamp(mtime), m.stamp(m.now)
 			}
 		},
 		"clock": func(t *rapid.T) { m.now = times.Draw(t, "now"); m.SetTime(m.now) },

@@ -1,7 +1,6 @@
 package fat
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"math"
@@ -275,29 +274,5 @@ func (fsys *FS) replace(target, e *entry) error {
 	e.delete()
 	fsys.touch(e.in)
 	fsys.touch(target.in)
-	return nil
-}
-
-// Chmod sets the one permission that FAT can keep: a file is read-only (0555)
-// or not (0755). As on Linux with the usual mask of 022, all other modes, and
-// 0555 for directories, are refused with [errors.ErrUnsupported].
-func (fsys *FS) Chmod(name string, perm fs.FileMode) error {
-	return pathError("chmod", name, fsys.chmod(name, perm))
-}
-
-func (fsys *FS) chmod(name string, perm fs.FileMode) error {
-	e, err := fsys.lookup(name)
-	if err != nil {
-		return err
-	}
-	switch perm &^= 0o022; {
-	case perm == 0o755:
-		e.Attr &^= attrReadOnly
-	case perm == 0o555 && !e.isDir():
-		e.Attr |= attrReadOnly
-	default:
-		return fmt.Errorf("mode %v on FAT, want 0755 or 0555: %w", perm, errors.ErrUnsupported)
-	}
-	e.update()
 	return nil
 }

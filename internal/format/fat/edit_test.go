@@ -83,8 +83,6 @@ func TestErrors(t *testing.T) {
 		{"file over directory", fsys.Rename("cmdline.txt", "empty"), syscall.EISDIR},
 		{"directory over file", fsys.Rename("empty", "cmdline.txt"), syscall.ENOTDIR},
 		{"directory over directory", fsys.Rename("overlays", "empty"), fs.ErrExist},
-		{"mode", fsys.Chmod("cmdline.txt", 0o644), errors.ErrUnsupported},
-		{"read-only directory", fsys.Chmod("overlays", 0o555), errors.ErrUnsupported},
 		{"largest", checkSize(1<<32 - 1), nil},
 		{"too large", checkSize(1 << 32), ErrTooLarge},
 	} {
@@ -97,18 +95,16 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestAttributes has mattrib say what Chmod and WriteFile made of the
-// attributes.
+// TestAttributes has mattrib say that WriteFile leaves the attributes as they are.
 func TestAttributes(t *testing.T) {
 	image := formats[0].make(t)
 	populate(t, image)
-	run(t, "mtools", "mattrib", "+s", "+h", "-i", image, "::/config.txt")
+	run(t, "mtools", "mattrib", "+s", "+h", "+r", "-i", image, "::/config.txt")
 	edit(t, image, func(fsys *FS) error {
-		return errors.Join(fsys.Chmod("cmdline.txt", 0o555), fsys.Chmod("config.txt", 0o555), fsys.Chmod("config.txt", 0o755),
-			fsys.Chmod("overlays", 0o755), fsys.WriteFile("config.txt", []byte("new"), 0o755))
+		return errors.Join(fsys.WriteFile("config.txt", []byte("new"), 0o755), fsys.WriteFile("cmdline.txt", []byte("new"), 0o755))
 	})
 	out := run(t, "mtools", "mattrib", "-i", image, "::/cmdline.txt", "::/config.txt")
-	if got, want := strings.Join(strings.Fields(out), " "), "A R ::/cmdline.txt A SH ::/config.txt"; got != want {
+	if got, want := strings.Join(strings.Fields(out), " "), "A ::/cmdline.txt A SHR ::/config.txt"; got != want {
 		t.Errorf("mattrib shows %s, want %s", got, want)
 	}
 }

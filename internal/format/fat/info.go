@@ -1,5 +1,10 @@
 package fat
 
+import (
+	"errors"
+	"io"
+)
+
 // An Info describes a file system.
 type Info struct {
 	Type         string `json:"type"`  // "FAT16" or "FAT32"
@@ -41,4 +46,20 @@ func (fsys *FS) Info() (Info, error) {
 		}
 	}
 	return i, nil
+}
+
+// ReadName reads from its boot sector alone what a file system is called: the number
+// that blkid(8) writes as UUID, and the label, empty if there is none.
+func ReadName(dev io.ReaderAt) (id uint32, label string, err error) {
+	b, err := readBoot(dev)
+	if err != nil {
+		return 0, "", err
+	}
+	if b.Signature != tailSignature {
+		return 0, "", errors.New("the FAT file system has no name")
+	}
+	if label = shortLabel(b.Label); label == noName {
+		label = ""
+	}
+	return b.VolumeID, label, nil
 }

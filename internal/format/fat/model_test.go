@@ -186,17 +186,6 @@ func (m model) move(from, to string) {
 	m[to] = n
 }
 
-func (s *session) chmod(t *rapid.T) {
-	name := s.draw(t, "name")
-	mode := rapid.SampledFrom([]fs.FileMode{0o755, 0o777, 0o555, 0o644, 0o700, 0}).Draw(t, "mode")
-	n, exists := s.model[key(name)]
-	ok := exists && (mode == 0o755 || mode == 0o777 || mode == 0o555 && !n.dir)
-	if s.agree(t, s.Chmod(name, mode), ok) {
-		n.mode = n.mode&fs.ModeDir | mode&^0o022
-		s.model[key(name)] = n
-	}
-}
-
 // reopen ends the editing for now.
 func (s *session) reopen(t *rapid.T) {
 	if err := s.Close(); err != nil {
@@ -268,7 +257,7 @@ func checkModel(t *rapid.T, template string) {
 	s.SetTime(s.now)
 	t.Repeat(map[string]func(*rapid.T){
 		"write": s.write, "write again": s.write, "mkdir": s.mkdir, "remove": s.remove, "rename": s.rename,
-		"chmod": s.chmod, "tick": s.tick, "reopen": s.reopen, "save": s.save,
+		"tick": s.tick, "reopen": s.reopen, "save": s.save,
 	})
 	s.reopen(t)
 	s.judge(t)

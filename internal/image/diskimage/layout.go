@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"os"
+
+	"clusterctrl/internal/format/mbr"
 )
 
 // A Layout says which zeros of an image become holes in its file.
@@ -19,7 +21,7 @@ const (
 )
 
 const (
-	sectorSize = 512
+	sectorSize = mbr.SectorSize
 	// maxSize is what a partition table of 32-bit sector numbers can describe.
 	maxSize = sectorSize << 32
 	// pieceSize is how much goes to one file before the next is served: small

@@ -6,7 +6,7 @@ import (
 
 	"clusterctrl/internal/image/diskimage"
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/pi/firstboot"
+	"clusterctrl/internal/tree/recipe"
 	"clusterctrl/internal/tree/rootfs"
 )
 
@@ -47,7 +47,7 @@ func brand(disk rootfs.Device, size int64, role node.Role) error {
 		return err
 	}
 	image.SetTime(image.Root.Time())
-	if err := firstboot.Brand(image, role); err != nil {
+	if err := recipe.Brand(image, role); err != nil {
 		return tooFull(err)
 	}
 	return image.Close()

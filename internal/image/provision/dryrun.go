@@ -9,7 +9,6 @@ import (
 
 	"clusterctrl/internal/image/diskimage"
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/pi/firstboot"
 	"clusterctrl/internal/tree/edit"
 	"clusterctrl/internal/tree/recipe"
 	"clusterctrl/internal/tree/rootfs"
@@ -83,7 +82,7 @@ func (o Options) roleChanges(image *rootfs.Image, line commandLine, role node.Ro
 	if err := change.Apply(branded); err != nil {
 		return nil, err
 	}
-	if err := firstboot.Brand(branded, role); err != nil {
+	if err := recipe.Brand(branded, role); err != nil {
 		return nil, err
 	}
 	return branded.Changes()

@@ -5,8 +5,8 @@ import (
 	"path"
 
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/pi/firstboot"
 	"clusterctrl/internal/tree/edit"
+	"clusterctrl/internal/tree/recipe"
 	"clusterctrl/internal/tree/rootfs"
 )
 
@@ -21,9 +21,9 @@ func checkRoom(dev rootfs.Device, size int64, plan edit.Plan, all []node.Role) e
 		if err := plan.Apply(image); err != nil {
 			return tooFull(err)
 		}
-		branding, err := firstboot.Plan(image, role)
+		branding, err := recipe.Plan(image, role)
 		if err == nil {
-			err = stage(image, branding)
+			err = stage(image, branding.Plan())
 		}
 		if err != nil {
 			return fmt.Errorf("first boot of %v: %w", role, tooFull(err))
@@ -48,7 +48,7 @@ func kinds(all []node.Role) []node.Role {
 // ones before it gives them their names.
 func stage(image *rootfs.Image, plan edit.Plan) error {
 	for _, c := range plan {
-		if path.Base(c.Name) == firstboot.Backup {
+		if path.Base(c.Name) == recipe.Backup {
 			continue // first boot does without where there is no room
 		}
 		if c.Old != nil && c.New != nil && c.New.Mode.IsRegular() {

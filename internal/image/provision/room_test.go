@@ -13,7 +13,7 @@ import (
 	"clusterctrl/internal/image/sample"
 	"clusterctrl/internal/image/settings"
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/pi/firstboot"
+	"clusterctrl/internal/tree/recipe"
 	"clusterctrl/internal/tree/rootfs"
 )
 
@@ -42,7 +42,7 @@ func TestRoomForBranding(t *testing.T) {
 		}
 		for _, role := range []node.Role{node.CBridge, node.CNAT, node.ID(2).Role()} {
 			image := open(t, filepath.Join(dir, imageOf(t, dir, strings.TrimSuffix(suffix(role), ".img"))))
-			if err := firstboot.Brand(image, role); err != nil {
+			if err := recipe.Brand(image, role); err != nil {
 				t.Errorf("%d inodes to spare: %v: %v", spare, role, err)
 			}
 		}

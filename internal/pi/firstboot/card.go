@@ -22,8 +22,8 @@ import (
 // through an [rootfs.Overlay], as a plan is made.
 type card struct {
 	root
-	boot    *partition // nil as long as it is not found
-	bootDir string     // where the system will mount the boot partition
+	boot    *fat.Volume // nil as long as it is not found
+	bootDir string      // where the system will mount the boot partition
 }
 
 // A root is where the system lives. See [rootfs.Dir.Batch].
@@ -46,7 +46,7 @@ func (c *card) inBoot(name string) (string, bool) {
 
 func (c *card) Open(name string) (fs.File, error) {
 	if rest, ok := c.inBoot(name); ok {
-		fsys, err := c.boot.files()
+		fsys, err := c.boot.FS()
 		if err != nil {
 			return nil, err
 		}
@@ -57,7 +57,7 @@ func (c *card) Open(name string) (fs.File, error) {
 
 func (c *card) Lstat(name string) (fs.FileInfo, error) {
 	if rest, ok := c.inBoot(name); ok {
-		fsys, err := c.boot.files()
+		fsys, err := c.boot.FS()
 		if err != nil {
 			return nil, err
 		}
@@ -82,14 +82,14 @@ func (c *card) ReadLink(name string) (string, error) {
 
 func (c *card) WriteFile(name string, data []byte, perm fs.FileMode) error {
 	if rest, ok := c.inBoot(name); ok {
-		return c.boot.writeFile(rest, data)
+		return c.boot.WriteFile(rest, data)
 	}
 	return c.root.WriteFile(name, data, perm)
 }
 
 func (c *card) Remove(name string) error {
 	if rest, ok := c.inBoot(name); ok {
-		return c.boot.remove(rest)
+		return c.boot.Remove(rest)
 	}
 	return c.root.Remove(name)
 }
@@ -176,15 +176,14 @@ func (c *card) planFallback(why error) (edit.Plan, error) {
 	return changes, err
 }
 
-// prepare makes the changes of a plan but for the last, that of the command line,
-// which is made once all else is safely on the card.
+// prepare makes the changes of a plan, which are safely on the card with the next
+// flush.
 func (c *card) prepare(plan edit.Plan, flush func() error) error {
 	change := func() error {
 		files := map[string][]byte{} // of the boot partition, written together
 		for _, change := range plan {
 			name, inBoot := c.inBoot(change.Name)
 			switch {
-			case change.Name == c.commandLine():
 			case inBoot && change.New != nil && change.New.Mode.IsRegular():
 				files[name] = change.New.Data
 			default:
@@ -196,10 +195,10 @@ func (c *card) prepare(plan edit.Plan, flush func() error) error {
 		if c.boot == nil {
 			return nil
 		}
-		err := c.boot.writeFiles(files)
+		err := c.boot.WriteFiles(files)
 		if _, ok := files[Backup]; ok && errors.Is(err, fat.ErrNoSpace) {
 			delete(files, Backup) // which is a courtesy
-			err = c.boot.writeFiles(files)
+			err = c.boot.WriteFiles(files)
 		}
 		return err
 	}
@@ -229,18 +228,17 @@ func (c *card) remove(name string) error {
 	return c.Remove(name)
 }
 
-func (c *card) commandLine() string { return path.Join(c.bootDir, CommandLine) }
-
-// commit makes the next boot an ordinary one. If something else than
-// cmdline.txt makes the kernel start this program, that is an error: a restart
-// would lead here again.
-func (c *card) commit() error {
-	return c.end(func(text string) error {
-		line, err := c.finished(text)
-		if err != nil {
-			return err
+// commit makes the next boot an ordinary one, by the change of cmdline.txt. If
+// something else than that file makes the kernel start this program, that is an
+// error: a restart would lead here again.
+func (c *card) commit(finish edit.Plan) error {
+	return c.end(func(string) error {
+		for _, change := range finish {
+			if err := c.boot.OverwriteLine(CommandLine, string(change.New.Data)); err != nil {
+				return err
+			}
 		}
-		return c.boot.overwriteLine(CommandLine, line)
+		return nil
 	})
 }
 
@@ -254,34 +252,20 @@ func (c *card) commitFallback() error {
 
 // end has change end the branding in the command line, and looks that it did.
 func (c *card) end(change func(text string) error) error {
-	text, err := c.boot.readFile(CommandLine)
+	text, err := readBoot(c.boot, CommandLine)
 	if err != nil {
 		return err
 	}
-	if !asksForBranding(string(text)) {
+	if !recipe.StartsBranding(string(text)) {
 		return fmt.Errorf("%s has no init=%s: want it there, not where else the kernel may have it from", CommandLine, node.ReconfigPath)
 	}
 	if err := change(string(text)); err != nil {
 		return err
 	}
-	if text, err = c.boot.readFile(CommandLine); err == nil && asksForBranding(string(text)) {
+	if text, err = readBoot(c.boot, CommandLine); err == nil && recipe.StartsBranding(string(text)) {
 		err = fmt.Errorf("%s still has init=%s after it was written", CommandLine, node.ReconfigPath)
 	}
 	return err
-}
-
-// finished returns what text, a command line that starts the branding, is to be
-// afterwards.
-func (c *card) finished(text string) (string, error) {
-	overlay := rootfs.NewOverlay(c)
-	if err := overlay.WriteFile(c.commandLine(), []byte(text), 0); err != nil {
-		return "", err
-	}
-	if err := (recipe.FinishBranding{BootDir: c.bootDir}).Apply(overlay); err != nil {
-		return "", err
-	}
-	line, err := rootfs.ReadText(overlay, c.commandLine())
-	return string(line), err
 }
 
 // giveUp leaves a card that starts as it is, and says why in [ErrorFile]. It
@@ -289,7 +273,7 @@ func (c *card) finished(text string) (string, error) {
 func (c *card) giveUp(why error) error {
 	return errors.Join(
 		c.takeOut(),
-		c.boot.writeFile(ErrorFile, []byte(errorReport(why, "It has been started as it is."))),
+		c.boot.WriteFile(ErrorFile, []byte(errorReport(why, "It has been started as it is."))),
 		c.remove(attemptsFile),
 	)
 }
@@ -313,19 +297,19 @@ var fallbackState = fmt.Sprintf("Meanwhile it is a node that nobody has configur
 // takeOut takes what starts the branding out of the command line, also one that
 // [edit.ParseCommandLine] does not take.
 func (c *card) takeOut() error {
-	text, err := c.boot.readFile(CommandLine)
+	text, err := readBoot(c.boot, CommandLine)
 	if err != nil {
 		return err
 	}
-	if !asksForBranding(string(text)) {
+	if !recipe.StartsBranding(string(text)) {
 		return nil
 	}
-	blanked := blankBranding(string(text))
-	if line, err := c.finished(blanked); err == nil && c.boot.overwriteLine(CommandLine, line) == nil {
+	blanked := recipe.BlankBranding(string(text))
+	if line, err := recipe.FinishedLine(c, c.bootDir, blanked); err == nil && c.boot.OverwriteLine(CommandLine, line) == nil {
 		return nil
 	}
-	if c.boot.overwriteLine(CommandLine, recipe.VendorBack(c, c.bootDir, blanked)) == nil {
+	if c.boot.OverwriteLine(CommandLine, recipe.VendorBack(c, c.bootDir, blanked)) == nil {
 		return nil
 	}
-	return c.boot.overwriteLine(CommandLine, blanked)
+	return c.boot.OverwriteLine(CommandLine, blanked)
 }

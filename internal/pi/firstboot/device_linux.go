@@ -1,8 +1,7 @@
 package firstboot
 
 import (
-	"bytes"
-	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"clusterctrl/internal/format/fat"
 	"clusterctrl/internal/format/mbr"
+	"clusterctrl/internal/linux/uevent"
 	"golang.org/x/sys/unix"
 )
 
@@ -196,69 +197,33 @@ func (b blockDevices) partUUID(name string) (string, error) {
 
 // hasUUID compares the volume id of a FAT file system, as blkid(8) writes it.
 func (b blockDevices) hasUUID(name, value string) bool {
-	v, err := b.volume(name)
-	return err == nil && strings.EqualFold(fmt.Sprintf("%04X-%04X", v.ID>>16, v.ID&0xffff), value)
+	id, _, err := b.volume(name)
+	return err == nil && strings.EqualFold(fmt.Sprintf("%04X-%04X", id>>16, id&0xffff), value)
 }
 
 func (b blockDevices) hasLabel(name, value string) bool {
-	v, err := b.volume(name)
-	return err == nil && strings.TrimRight(string(v.Label[:]), " ") == value
+	_, label, err := b.volume(name)
+	return err == nil && label == value
 }
 
-// A volume is what the boot sector of a FAT file system calls it.
-type volume struct {
-	ID    uint32
-	Label [11]byte
-}
-
-func (b blockDevices) volume(name string) (volume, error) {
+func (b blockDevices) volume(name string) (id uint32, label string, err error) {
 	f, err := os.Open(b.node(name))
 	if err != nil {
-		return volume{}, err
+		return 0, "", err
 	}
 	defer f.Close()
-	raw := make([]byte, sectorSize)
-	if _, err := io.ReadFull(f, raw); err != nil {
-		return volume{}, err
-	}
-	for _, kind := range []struct {
-		name string
-		at   int // of the name, which comes behind the label
-	}{{"FAT32   ", 82}, {"FAT16   ", 54}} {
-		var v volume
-		start := kind.at - binary.Size(v)
-		if bytes.Equal(raw[kind.at:][:len(kind.name)], []byte(kind.name)) {
-			_, err := binary.Decode(raw[start:kind.at], binary.LittleEndian, &v)
-			return v, err
-		}
-	}
-	return volume{}, errors.New("no FAT file system")
+	return fat.ReadName(f)
 }
 
 // await calls find until what it looks for exists, again each time that the
 // kernel announces a device, and at the latest when the time is up.
-func await(timeout time.Duration, find func() (string, error)) (string, error) {
-	deadline := time.Now().Add(timeout)
-	socket, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_KOBJECT_UEVENT)
-	if err != nil {
-		return find()
-	}
-	defer unix.Close(socket)
-	const fromKernel = 1 // the multicast group of the kernel's own announcements
-	if err := unix.Bind(socket, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: fromKernel}); err != nil {
-		return find()
-	}
-	for {
-		path, err := find()
-		left := time.Until(deadline)
-		if !errors.Is(err, fs.ErrNotExist) || left <= 0 {
-			return path, err
-		}
-		limit := unix.NsecToTimeval(max(left, time.Millisecond).Nanoseconds())
-		if err := unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
-			return find()
-		}
-		// What it says does not matter, nor that some got lost.
-		unix.Read(socket, make([]byte, 4096))
-	}
+func await(timeout time.Duration, find func() (string, error)) (path string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	// Whatever ends the waiting, the error of the last look says more.
+	_ = uevent.Wait(ctx, func() (bool, error) {
+		path, err = find()
+		return !errors.Is(err, fs.ErrNotExist), nil
+	})
+	return path, err
 }

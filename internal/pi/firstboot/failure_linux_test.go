@@ -7,7 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"clusterctrl/internal/format/fat"
+	"clusterctrl/internal/format/mbr"
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/recipe"
 )
 
 // A card whose role cannot be read becomes a node that nobody has configured: on
@@ -33,7 +36,7 @@ func TestRefuse(t *testing.T) {
 			p.ask(t, tt.asked)
 			m := p.start(strings.Fields(tt.argv)...)
 			unconfigured(t, m, tt.said)
-			if got := squeezed(strings.TrimSuffix(p.files(t)[CommandLine], "\n")); got != tt.want {
+			if got := strings.Join(strings.Fields(p.files(t)[CommandLine]), " "); got != tt.want {
 				t.Errorf("%s is %q, want %q", CommandLine, got, tt.want)
 			}
 		})
@@ -74,7 +77,7 @@ func unconfigured(t *testing.T, m *machine, why string) {
 			t.Errorf("%s says %q, want %q", where, text, why)
 		}
 	}
-	if asksForBranding(files[CommandLine]) || !strings.Contains(files["config.txt"], "dr_mode=peripheral") && !strings.Contains(files[ErrorFile], "config.txt") {
+	if recipe.StartsBranding(files[CommandLine]) || !strings.Contains(files["config.txt"], "dr_mode=peripheral") && !strings.Contains(files[ErrorFile], "config.txt") {
 		t.Errorf("%s is %q, config.txt is %q", CommandLine, files[CommandLine], files["config.txt"])
 	}
 	if _, err := m.root.Lstat(attemptsFile); err == nil {
@@ -120,7 +123,7 @@ func startsAsItIs(t *testing.T, m *machine, exec, why string) {
 	if said := strings.Join(m.said, "\n"); !strings.Contains(said, why) {
 		t.Errorf("the console shows %q, want %q", said, why)
 	}
-	if files := m.files(t); !strings.Contains(files[ErrorFile], why) || asksForBranding(files[CommandLine]) {
+	if files := m.files(t); !strings.Contains(files[ErrorFile], why) || recipe.StartsBranding(files[CommandLine]) {
 		t.Errorf("%s is %q, %s is %q", ErrorFile, files[ErrorFile], CommandLine, files[CommandLine])
 	}
 }
@@ -194,7 +197,7 @@ func TestNoBootPartition(t *testing.T) {
 			m.noBoot, m.beside = true, []string{"/dev/mmcblk0p1"}
 			write(t, m.pi, CommandLine, "root=/dev/mmcblk0p2 rw\n")
 		}, "no partition with PARTUUID=5a3d1c0e-01"},
-		{"no FAT", func(t *testing.T, m *machine) { m.sectors[0] = make([]byte, sectorSize) }, "want a FAT file system"},
+		{"no FAT", func(t *testing.T, m *machine) { m.sectors[0] = make([]byte, mbr.SectorSize) }, "want a FAT file system"},
 		{"no fstab", func(t *testing.T, m *machine) { must(m.root.Remove("etc/fstab")) }, "etc/fstab"},
 		{"a card that forgets", func(t *testing.T, m *machine) { m.worn = true }, "the card does not keep what is written to it"},
 	} {
@@ -245,7 +248,7 @@ func TestBootPartitionBesideRoot(t *testing.T) {
 			if name, err := fs.ReadFile(p.root, "etc/hostname"); err != nil || string(name) != "p7\n" {
 				t.Errorf("the name is %q, %v", name, err)
 			}
-			if files := p.files(t); asksForBranding(files[CommandLine]) || !strings.Contains(files["config.txt"], "dr_mode=peripheral") {
+			if files := p.files(t); recipe.StartsBranding(files[CommandLine]) || !strings.Contains(files["config.txt"], "dr_mode=peripheral") {
 				t.Errorf("%s is %q, config.txt is %q", CommandLine, files[CommandLine], files["config.txt"])
 			}
 		})
@@ -280,7 +283,7 @@ func TestVendorComesBack(t *testing.T) {
 		write(t, p, CommandLine, line)
 		m := p.start("p7")
 		got := p.files(t)[CommandLine]
-		if asksForBranding(got) || !strings.Contains(got, " init=/usr/lib/raspberrypi-sys-mods/firstboot") || strings.Contains(got, "clusterctrl.vendor") {
+		if recipe.StartsBranding(got) || !strings.Contains(got, " init=/usr/lib/raspberrypi-sys-mods/firstboot") || strings.Contains(got, "clusterctrl.vendor") {
 			t.Errorf("%q becomes %q, it said %q", line, got, m.said)
 		}
 	}
@@ -297,7 +300,7 @@ func TestNoRoomForBackup(t *testing.T) {
 			continue
 		}
 		files := p.files(t)
-		if asksForBranding(files[CommandLine]) || !strings.Contains(files["config.txt"], "dr_mode=peripheral") {
+		if recipe.StartsBranding(files[CommandLine]) || !strings.Contains(files["config.txt"], "dr_mode=peripheral") {
 			t.Errorf("%d clusters: %q", free, files)
 		}
 		if _, ok := files[Backup]; !ok {
@@ -312,9 +315,9 @@ func TestNoRoomForBackup(t *testing.T) {
 // fillBoot leaves so many clusters of the boot partition free.
 func fillBoot(t *testing.T, p *pi, free int) {
 	t.Helper()
-	boot, err := openPartition(p, int64(len(p.base)))
+	boot, err := fat.OpenVolume(p, int64(len(p.base)))
 	must(err)
-	fsys, err := boot.files()
+	fsys, err := boot.FS()
 	must(err)
 	info, err := fsys.Info()
 	must(err)
@@ -349,7 +352,7 @@ func TestPanic(t *testing.T) {
 		if n := m.restarts + len(m.execs); n != 1 {
 			t.Errorf("a panic in %q: %d restarts, execs %q", p.log[at-1], m.restarts, m.execs)
 		}
-		if m.restarts == 1 && asksForBranding(p.files(t)[CommandLine]) {
+		if m.restarts == 1 && recipe.StartsBranding(p.files(t)[CommandLine]) {
 			t.Errorf("a panic in %q: it starts over for ever", p.log[at-1])
 		}
 	}
@@ -370,7 +373,7 @@ func FuzzArguments(f *testing.F) {
 		if m.restarts != 1 || len(m.execs) != 0 {
 			t.Errorf("%q: %d restarts, execs %q", argument, m.restarts, m.execs)
 		}
-		if asksForBranding(p.files(t)[CommandLine]) {
+		if recipe.StartsBranding(p.files(t)[CommandLine]) {
 			t.Errorf("%q: %s still asks for it", argument, CommandLine)
 		}
 		name, _ := p.root.Stat("etc/hostname")

@@ -17,6 +17,7 @@ import (
 	"testing/fstest"
 
 	"clusterctrl/internal/format/fat"
+	"clusterctrl/internal/format/mbr"
 	"clusterctrl/internal/format/xz"
 	"clusterctrl/internal/image/sample"
 	"clusterctrl/internal/node"
@@ -47,7 +48,9 @@ var controller = sync.OnceValues(func() (memory, *rootfs.Image) {
 	must(err)
 	system, err := rootfs.Identify(image)
 	must(err)
-	must(edit.Apply(image, recipe.Controller(recipe.System{OS: system, Settings: recipe.Settings{Gadget: node.ECM}}, map[string][]byte{node.Program: []byte("program")})))
+	plan, err := edit.NewPlan(image, recipe.Controller(recipe.System{OS: system, Settings: recipe.Settings{Gadget: node.ECM}}, map[string][]byte{node.Program: []byte("program")}))
+	must(err)
+	must(plan.Apply(image))
 	must(image.Close())
 	image, err = rootfs.OpenImage(memory(disk), int64(len(disk)))
 	must(err)
@@ -165,7 +168,7 @@ func (p *pi) op(what string, args ...any) error {
 
 func (p *pi) ReadAt(b []byte, off int64) (int, error) {
 	n, err := p.base.ReadAt(b, off)
-	for at := off / sectorSize * sectorSize; at < off+int64(n); at += sectorSize {
+	for at := off / mbr.SectorSize * mbr.SectorSize; at < off+int64(n); at += mbr.SectorSize {
 		if s, ok := p.sectors[at]; ok {
 			if at < off {
 				copy(b[:n], s[off-at:])
@@ -178,17 +181,17 @@ func (p *pi) ReadAt(b []byte, off int64) (int, error) {
 }
 
 func (p *pi) WriteAt(b []byte, off int64) (int, error) {
-	if len(b) != sectorSize || off%sectorSize != 0 {
+	if len(b) != mbr.SectorSize || off%mbr.SectorSize != 0 {
 		panic("not a sector")
 	}
-	if err := p.op("write boot sector %d", off/sectorSize); err != nil {
+	if err := p.op("write boot sector %d", off/mbr.SectorSize); err != nil {
 		return 0, err
 	}
 	if p.worn {
 		return len(b), nil
 	}
 	if _, ok := p.before[off]; !ok {
-		old := make([]byte, sectorSize)
+		old := make([]byte, mbr.SectorSize)
 		p.ReadAt(old, off)
 		p.before[off] = old
 		p.unsafe = append(p.unsafe, off)
@@ -337,16 +340,16 @@ func (p *pi) files(t testing.TB) map[string]string {
 // ask makes the command line start the branding with role, as a user would.
 func (p *pi) ask(t testing.TB, argument string) {
 	t.Helper()
-	boot, err := openPartition(p, int64(len(p.base)))
+	boot, err := fat.OpenVolume(p, int64(len(p.base)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := boot.readFile(CommandLine)
+	text, err := readBoot(boot, CommandLine)
 	if err != nil {
 		t.Fatal(err)
 	}
-	line := strings.TrimRight(strings.TrimRight(blankBranding(string(text)), "\n"), " ") + " init=" + node.ReconfigPath + " " + argument + "\n"
-	if err := boot.overwriteLine(CommandLine, line); err != nil {
+	line := strings.TrimRight(strings.TrimRight(recipe.BlankBranding(string(text)), "\n"), " ") + " init=" + node.ReconfigPath + " " + argument + "\n"
+	if err := boot.OverwriteLine(CommandLine, line); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -354,7 +357,7 @@ func (p *pi) ask(t testing.TB, argument string) {
 // write puts a file into the boot partition.
 func write(t *testing.T, p *pi, name, text string) {
 	t.Helper()
-	boot, err := openPartition(p, int64(len(p.base)))
+	boot, err := fat.OpenVolume(p, int64(len(p.base)))
 	must(err)
-	must(boot.writeFile(name, []byte(text)))
+	must(boot.WriteFile(name, []byte(text)))
 }

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"clusterctrl/internal/format/fat"
 )
 
 // A machine is the kernel of a pi. The program's end is recorded: a real one
@@ -51,7 +53,7 @@ func (m *machine) openRoot() (root, error) {
 	return mounted{m.pi, &m.readOnly}, m.step("open /")
 }
 
-func (m *machine) openDevice(source string) (device, int64, error) {
+func (m *machine) openDevice(source string) (fat.SyncDevice, int64, error) {
 	if m.noBoot && !slices.Contains(m.beside, source) {
 		return nil, 0, fmt.Errorf("no partition with %s", source)
 	}

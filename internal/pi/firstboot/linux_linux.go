@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"clusterctrl/internal/format/fat"
 	"clusterctrl/internal/tree/rootfs"
 	"golang.org/x/sys/unix"
 )
@@ -79,7 +80,7 @@ func (linux) setWritable(writable bool) error {
 
 func (linux) openRoot() (root, error) { return rootfs.OpenDir("/") }
 
-func (linux) openDevice(source string) (device, int64, error) {
+func (linux) openDevice(source string) (fat.SyncDevice, int64, error) {
 	path, err := await(deviceTimeout, func() (string, error) { return devices().find(source) })
 	if err != nil {
 		return nil, 0, err

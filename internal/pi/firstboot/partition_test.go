@@ -13,6 +13,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"clusterctrl/internal/format/fat"
+	"clusterctrl/internal/format/mbr"
 )
 
 // emptyPartition is a file system made by mkfs.fat.
@@ -73,32 +76,32 @@ func (p *pi) fsck(t testing.TB) (all, bad string) {
 // A partitionEdit changes files of a boot partition.
 type partitionEdit struct {
 	name string
-	do   func(*partition) error
+	do   func(*fat.Volume) error
 	want map[string]string // what differs afterwards; empty for gone
 }
 
 var longText = strings.Repeat("long ", 700)
 
 var partitionEdits = []partitionEdit{
-	{"create", func(p *partition) error { return p.writeFile("cmdline.old", []byte(longText)) }, map[string]string{"cmdline.old": longText}},
-	{"create long name", func(p *partition) error { return p.writeFile(ErrorFile, []byte(longText)) }, map[string]string{ErrorFile: longText}},
-	{"replace", func(p *partition) error { return p.writeFile("config.txt", []byte(longText)) }, map[string]string{"config.txt": longText}},
-	{"shorten", func(p *partition) error { return p.writeFile("a long name.txt", []byte("x")) }, map[string]string{"a long name.txt": "x"}},
+	{"create", func(p *fat.Volume) error { return p.WriteFile("cmdline.old", []byte(longText)) }, map[string]string{"cmdline.old": longText}},
+	{"create long name", func(p *fat.Volume) error { return p.WriteFile(ErrorFile, []byte(longText)) }, map[string]string{ErrorFile: longText}},
+	{"replace", func(p *fat.Volume) error { return p.WriteFile("config.txt", []byte(longText)) }, map[string]string{"config.txt": longText}},
+	{"shorten", func(p *fat.Volume) error { return p.WriteFile("a long name.txt", []byte("x")) }, map[string]string{"a long name.txt": "x"}},
 	{"several", writeSeveral, several},
 	{"remove", removeLongName, map[string]string{"a long name.txt": ""}},
-	{"overwrite", func(p *partition) error { return p.overwriteLine("config.txt", "x\n") }, map[string]string{"config.txt": "x    \n"}},
-	{"overwrite by more", func(p *partition) error { return p.overwriteLine("config.txt", "[all]\nmore\n") }, map[string]string{"config.txt": "[all]\nmore\n"}},
+	{"overwrite", func(p *fat.Volume) error { return p.OverwriteLine("config.txt", "x\n") }, map[string]string{"config.txt": "x    \n"}},
+	{"overwrite by more", func(p *fat.Volume) error { return p.OverwriteLine("config.txt", "[all]\nmore\n") }, map[string]string{"config.txt": "[all]\nmore\n"}},
 }
 
 // several are written at once: each is at every moment the old one or the new one.
 var several = map[string]string{"cmdline.old": longText, "config.txt": longText + "x", "a long name.txt": "y", "user-data": "z"}
 
-func writeSeveral(p *partition) error {
+func writeSeveral(p *fat.Volume) error {
 	files := map[string][]byte{}
 	for name, text := range several {
 		files[name] = []byte(text)
 	}
-	return p.writeFiles(files)
+	return p.WriteFiles(files)
 }
 
 // between says whether each file is as in old or as in want.
@@ -116,8 +119,8 @@ func between(got, old, want map[string]string) bool {
 	return true
 }
 
-func removeLongName(p *partition) error {
-	if err := p.remove("a long name.txt"); !errors.Is(err, fs.ErrNotExist) {
+func removeLongName(p *fat.Volume) error {
+	if err := p.Remove("a long name.txt"); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -132,9 +135,9 @@ func TestPartitionCuts(t *testing.T) {
 		for _, others := range []int{0, 3, 4, 9} { // each two entries, of which 16 fill a cluster of one sector
 			start := &pi{base: base, sectors: map[int64][]byte{}, before: map[int64][]byte{}}
 			write(t, start, "config.txt", "[all]\n")
-			write(t, start, "filler", strings.Repeat("x", 150*sectorSize)) // what comes next is in another sector of the table
+			write(t, start, "filler", strings.Repeat("x", 150*mbr.SectorSize)) // what comes next is in another sector of the table
 			if others == 9 {
-				write(t, start, temporary(0), longText+longText)
+				write(t, start, fat.TemporaryPrefix+"00", longText+longText)
 			}
 			for i := range others {
 				write(t, start, fmt.Sprintf("f%d", i), "x")
@@ -155,7 +158,7 @@ func (p *pi) lasting(t testing.TB) map[string]string {
 	t.Helper()
 	files := p.files(t)
 	for i := range 3 {
-		delete(files, temporary(i))
+		delete(files, fmt.Sprintf("%s%02d", fat.TemporaryPrefix, i))
 	}
 	return files
 }
@@ -195,10 +198,10 @@ func (p *pi) cutEverywhere(t *testing.T, e partitionEdit) (cuts int) {
 }
 
 // disturbed is a copy of p in which something was done or begun.
-func (p *pi) disturbed(t testing.TB, f faults, do func(*partition) error) *pi {
+func (p *pi) disturbed(t testing.TB, f faults, do func(*fat.Volume) error) *pi {
 	t.Helper()
 	c := &pi{base: p.base, sectors: maps.Clone(p.sectors), before: map[int64][]byte{}, faults: f}
-	boot, err := openPartition(c, int64(len(c.base)))
+	boot, err := fat.OpenVolume(c, int64(len(c.base)))
 	must(err)
 	if err := do(boot); err != nil && f.at == 0 {
 		t.Fatal(err)

@@ -16,6 +16,9 @@ import (
 	"testing/fstest"
 
 	"golang.org/x/sys/unix"
+
+	"clusterctrl/internal/format/fat"
+	"clusterctrl/internal/tree/recipe"
 )
 
 // This test binary is three programs: the test, what lays out a Pi in
@@ -289,11 +292,11 @@ func TestPID1GivesUp(t *testing.T) {
 			if o.Signal != 0 || !strings.Contains(o.Output, tt.said) || !strings.Contains(o.Output, want) {
 				t.Errorf("ended by %v, output\n%s\nwant %s and %s", o.Signal, o.Output, tt.said, want)
 			}
-			boot, err := openPartition(discard{o.Boot}, int64(len(o.Boot)))
+			boot, err := fat.OpenVolume(discard{o.Boot}, int64(len(o.Boot)))
 			must(err)
-			text, err := boot.readFile(CommandLine)
+			text, err := readBoot(boot, CommandLine)
 			must(err)
-			if tt.name != "no boot partition" && asksForBranding(string(text)) {
+			if tt.name != "no boot partition" && recipe.StartsBranding(string(text)) {
 				t.Errorf("%s is %q", CommandLine, text)
 			}
 		})

@@ -9,8 +9,8 @@ import (
 	"runtime"
 	"slices"
 
+	"clusterctrl/internal/format/fat"
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/tree/edit"
 	"clusterctrl/internal/tree/recipe"
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +25,7 @@ type kernel interface {
 	setWritable(bool) error  // of /
 	openRoot() (root, error)
 	// openDevice opens what fstab(5) calls source. It waits a while for it.
-	openDevice(source string) (dev device, size int64, err error)
+	openDevice(source string) (dev fat.SyncDevice, size int64, err error)
 	besideRoot() []string // paths of the other partitions of the disk with /
 	sync() error
 	restart() error
@@ -59,9 +59,9 @@ type session struct {
 	role    node.Role
 	mounted []string // by us, in order
 	remount bool     // / was made writable by us
-	device  device
+	device  fat.SyncDevice
 	card    *card // nil until / is open, its boot nil until the boot partition is
-	plan    edit.Plan
+	plan    recipe.Branding
 }
 
 // A step is what a session does next, and what the console shows of it.
@@ -81,12 +81,12 @@ func (s *session) steps() []step {
 		{"mount /dev", s.mountAt("/dev", "devtmpfs")},
 		{"open the boot partition", s.openCard},
 		{"check the role", s.checkRole},
-		{"plan the changes", func() (err error) { s.plan, err = Plan(s.card, s.role); return err }},
+		{"plan the changes", func() (err error) { s.plan, err = recipe.Plan(s.card, s.role); return err }},
 		{"make / writable", s.makeWritable},
 		{"count the attempts", s.count(maxAttempts)},
-		{"change files", func() error { return s.card.prepare(s.plan, s.sync) }},
+		{"change files", func() error { return s.card.prepare(s.plan.Changes, s.sync) }},
 		{"flush the card", func() error { return errors.Join(s.card.remove(attemptsFile), s.sync()) }},
-		{"change " + CommandLine, func() error { return s.card.commit() }},
+		{"change " + CommandLine, func() error { return s.card.commit(s.plan.Finish) }},
 	}
 }
 
@@ -96,10 +96,10 @@ func (s *session) steps() []step {
 // nothing.
 func (s *session) fallbackSteps(why error) []step {
 	return []step{
-		{"plan an unconfigured node", func() (err error) { s.plan, err = s.card.planFallback(why); return err }},
+		{"plan an unconfigured node", func() (err error) { s.plan.Changes, err = s.card.planFallback(why); return err }},
 		{"make / writable", s.makeWritable},
 		{"count the attempts", s.count(maxAttempts + 1)},
-		{"change files", func() error { return s.card.prepareFallback(s.plan, s.sync) }},
+		{"change files", func() error { return s.card.prepareFallback(s.plan.Changes, s.sync) }},
 		{"flush the card", func() error { return errors.Join(s.card.remove(attemptsFile), s.sync()) }},
 		{"change " + CommandLine, func() error { return s.card.commitFallback() }},
 	}
@@ -189,7 +189,7 @@ func (s *session) openCard() error {
 		if s.openBoot(source) != nil {
 			continue
 		}
-		if text, readErr := s.card.boot.readFile(CommandLine); readErr == nil && asksForBranding(string(text)) {
+		if text, readErr := readBoot(s.card.boot, CommandLine); readErr == nil && recipe.StartsBranding(string(text)) {
 			s.warn(fmt.Sprintf("%v; the boot partition is %s, whose %s started this", err, source, CommandLine))
 			return nil
 		}
@@ -204,7 +204,7 @@ func (s *session) openBoot(source string) error {
 	if err != nil {
 		return err
 	}
-	boot, err := openPartition(dev, size)
+	boot, err := fat.OpenVolume(dev, size)
 	if err != nil {
 		return fmt.Errorf("%s: %w", source, errors.Join(err, closeDevice(dev)))
 	}
@@ -212,7 +212,7 @@ func (s *session) openBoot(source string) error {
 	return nil
 }
 
-func closeDevice(dev device) error {
+func closeDevice(dev fat.SyncDevice) error {
 	if c, ok := dev.(interface{ Close() error }); ok {
 		return c.Close()
 	}

@@ -7,7 +7,10 @@ import (
 	"syscall"
 	"testing"
 
+	"clusterctrl/internal/format/fat"
 	"clusterctrl/internal/tree/edit"
+
+	"clusterctrl/internal/tree/recipe"
 )
 
 // finished is a Pi that became what it was to be without disturbance.
@@ -110,7 +113,7 @@ func TestCuts(t *testing.T) {
 					p.cut(random)
 					check(t, p, asked, done)
 					cuts++
-					if asksForBranding(p.files(t)[CommandLine]) {
+					if recipe.StartsBranding(p.files(t)[CommandLine]) {
 						p.start(tt.to)
 					}
 					if got := p.state(t); got != want {
@@ -134,11 +137,11 @@ func TestCutsInARow(t *testing.T) {
 			m := p.start("p7")
 			cutShort := m.faults.done >= m.faults.at
 			p.cut(random)
-			if !cutShort || !asksForBranding(p.files(t)[CommandLine]) {
+			if !cutShort || !recipe.StartsBranding(p.files(t)[CommandLine]) {
 				break
 			}
 		}
-		if asksForBranding(p.files(t)[CommandLine]) {
+		if recipe.StartsBranding(p.files(t)[CommandLine]) {
 			p.start("p7")
 		}
 		if got := p.state(t); got != want {
@@ -169,7 +172,7 @@ func TestFaults(t *testing.T) {
 					m := p.start(tt.to, "systemd.run=x")
 					what := fmt.Sprintf("fault %d-%d (%s)", f.at, f.until, whole.log[at-1])
 					check(t, p, asked, done)
-					if m.restarts+len(m.execs) != 1 || m.restarts == 1 && asksForBranding(p.files(t)[CommandLine]) {
+					if m.restarts+len(m.execs) != 1 || m.restarts == 1 && recipe.StartsBranding(p.files(t)[CommandLine]) {
 						t.Fatalf("%s: %d restarts, execs %q, %s %q", what, m.restarts, m.execs, CommandLine, p.files(t)[CommandLine])
 					}
 					if len(m.execs) == 1 && m.execs[0] != "/sbin/init systemd.run=x" {
@@ -201,11 +204,11 @@ func TestFaults(t *testing.T) {
 // again puts the command line that the user wrote back and starts over.
 func again(t *testing.T, p *pi, role string, asked map[string]string) {
 	t.Helper()
-	boot, err := openPartition(p, int64(len(p.base)))
+	boot, err := fat.OpenVolume(p, int64(len(p.base)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := boot.overwriteLine(CommandLine, asked[CommandLine]); err != nil {
+	if err := boot.OverwriteLine(CommandLine, asked[CommandLine]); err != nil {
 		t.Fatal(err)
 	}
 	if m := p.start(role); m.restarts != 1 {

@@ -13,38 +13,14 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// Brand returns the edits that make a Pi with an image of ours the member of
-// the cluster with the given role, whatever it was before. The last one,
-// [FinishBranding], ends the reconfiguration: it is the commit point, to be on
-// the disk after all others.
-func Brand(s System, role node.Role) []edit.Edit {
-	edits := []edit.Edit{refuseShell{}}
-	if role.IsController() {
-		edits = append(edits, s.controller(role)...)
-		edits = append(edits, s.noGadget()...)
-	} else {
-		edits = append(edits, s.node(role.ID)...)
-	}
-	edits = append(edits, s.identity(role)...)
-	return append(edits,
-		createSettings{},
-		edit.Setting{Name: inTree(node.SettingsFile), Key: "TYPE", Value: role.Type()},
-		edit.Setting{Name: inTree(node.SettingsFile), Key: "ID", Value: role.Number()},
-		bootConfig(s.BootDir, role),
-		FinishBranding{s.BootDir},
-	)
-}
-
 // Unconfigured returns the edits that make a Pi whose branding failed, for the
 // reason why, a node that nobody has configured yet: on the cable it shows
 // [node.Unconfigured], and above its login prompts the reason. Each does some good
 // without the others. What started the branding is left as it is.
 func Unconfigured(s System, why string) []edit.Edit {
-	edits := Brand(s, node.Unconfigured.Role())
 	// agetty(8) takes a backslash for the start of an escape.
 	banner := "NOT CONFIGURED: " + strings.ReplaceAll(why, `\`, `\\`) + "\n" + s.file("usr/share/clusterctrl/issue.p")
-	edits[len(edits)-1] = edit.WriteFile{Name: "etc/issue", Data: banner, Perm: 0o644} // in place of FinishBranding
-	return edits
+	return append(s.role(node.Unconfigured.Role()), edit.WriteFile{Name: "etc/issue", Data: banner, Perm: 0o644})
 }
 
 // identity gives a Pi its name.

@@ -35,7 +35,7 @@ func TestCloudName(t *testing.T) {
 				}
 			}
 			for _, role := range []node.Role{node.ID(9).Role(), node.ID(7).Role(), node.ID(7).Role()} {
-				if err := edit.Apply(tree, Brand(s, role)); err != nil {
+				if err := edit.Apply(tree, brandEdits(s, role)); err != nil {
 					t.Fatal(err)
 				}
 			}

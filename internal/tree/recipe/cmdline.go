@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"clusterctrl/internal/format/mbr"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/edit"
 	"clusterctrl/internal/tree/rootfs"
@@ -30,7 +31,7 @@ const (
 
 // SectorSize is the unit in which images of one build differ: cmdline.txt fits
 // into one sector, whatever the role.
-const SectorSize = 512
+const SectorSize = mbr.SectorSize
 
 // StartBranding makes the kernel start the branding at the next boot, instead of
 // the vendor's first boot, which it notes for later. The line is as long as
@@ -47,7 +48,7 @@ func (s StartBranding) String() string {
 }
 
 func (s StartBranding) Apply(tree rootfs.Tree) error {
-	name := path.Join(s.BootDir, "cmdline.txt")
+	name := path.Join(s.BootDir, rootfs.CommandLine)
 	words, text, err := readCommandLine(tree, name)
 	if err != nil {
 		return err
@@ -151,7 +152,7 @@ func cutRole(words edit.CommandLine) (rest edit.CommandLine, found bool) {
 // first boot where it was to follow the branding. It is as long as before where there are
 // blanks enough in the place of words that are gone.
 func VendorBack(tree rootfs.Tree, bootDir, text string) string {
-	vendor := FinishBranding{bootDir}.vendorInit(tree)
+	vendor := vendorInit(tree, bootDir)
 	words := strings.SplitAfter(text, " ")
 	for i, w := range words {
 		if strings.TrimSpace(w) == firstBootMark {
@@ -166,20 +167,33 @@ func VendorBack(tree rootfs.Tree, bootDir, text string) string {
 	return back
 }
 
-// FinishBranding makes the next boot an ordinary one: it takes the branding
-// out of the command line, and a console on the gadget's serial port, which
-// would be there too late; the first time, it puts the vendor's first boot
-// back. All else is left as it is by now: the vendor's first boot may have
-// changed the disk's id.
-type FinishBranding struct{ BootDir string }
+// finishBranding makes the next boot an ordinary one: see [FinishedLine].
+type finishBranding struct{ bootDir string }
 
-func (f FinishBranding) String() string { return "boot as usual from now on" }
+func (f finishBranding) String() string { return "boot as usual from now on" }
 
-func (f FinishBranding) Apply(tree rootfs.Tree) error {
-	name := path.Join(f.BootDir, "cmdline.txt")
-	words, text, err := readCommandLine(tree, name)
+func (f finishBranding) Apply(tree rootfs.Tree) error {
+	name := path.Join(f.bootDir, rootfs.CommandLine)
+	text, err := rootfs.ReadText(tree, name)
 	if err != nil {
 		return err
+	}
+	line, err := FinishedLine(tree, f.bootDir, string(text))
+	if err != nil || line == string(text) {
+		return err
+	}
+	return tree.WriteFile(name, []byte(line), 0o755)
+}
+
+// FinishedLine returns what text, that of a cmdline.txt, becomes at the end of the
+// branding of a tree. It takes out the words that start the branding, and a console on
+// the gadget's serial port, which would be there too late; the first time, it puts the
+// vendor's first boot back. All else stays as it is by now: the vendor's first boot may
+// have changed the disk's id.
+func FinishedLine(tree rootfs.Tree, bootDir, text string) (string, error) {
+	words, err := edit.ParseCommandLine(text)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", path.Join(bootDir, rootfs.CommandLine), err)
 	}
 	rest, _ := cutRole(words)
 	var kept edit.CommandLine
@@ -187,7 +201,7 @@ func (f FinishBranding) Apply(tree rootfs.Tree) error {
 		switch {
 		case w == "console=ttyGS0" || strings.HasPrefix(w, "console=ttyGS0,"):
 		case w == firstBootMark:
-			if vendor := f.vendorInit(tree); vendor != "" {
+			if vendor := vendorInit(tree, bootDir); vendor != "" {
 				kept = append(kept, vendor)
 			}
 		default:
@@ -195,14 +209,27 @@ func (f FinishBranding) Apply(tree rootfs.Tree) error {
 		}
 	}
 	if slices.Equal(kept, words) {
-		return nil // blanks that first boot left at the end may stay
+		return text, nil // blanks that first boot left at the end may stay
 	}
-	return writeCommandLine(tree, name, text, kept.String())
+	return kept.String() + "\n", nil
+}
+
+// keepCommandLine copies a command line that starts the branding to [Backup].
+type keepCommandLine struct{ bootDir string }
+
+func (k keepCommandLine) String() string { return "keep the command line as " + Backup }
+
+func (k keepCommandLine) Apply(tree rootfs.Tree) error {
+	text, err := rootfs.ReadText(tree, path.Join(k.bootDir, rootfs.CommandLine))
+	if err != nil || !StartsBranding(string(text)) {
+		return err
+	}
+	return edit.WriteFile{Name: path.Join(k.bootDir, Backup), Data: string(text)}.Apply(tree)
 }
 
 // vendorInit returns the word that starts the vendor's first boot, if the
 // system has one.
-func (f FinishBranding) vendorInit(tree rootfs.Tree) string {
+func vendorInit(tree rootfs.Tree, bootDir string) string {
 	there := func(name string) bool {
 		_, err := fs.Stat(tree, name)
 		return err == nil
@@ -210,7 +237,7 @@ func (f FinishBranding) vendorInit(tree rootfs.Tree) string {
 	switch {
 	case there(vendorFirstBoot):
 		return "init=/" + vendorFirstBoot
-	case there(path.Join(f.BootDir, "noresize")), there(path.Join(f.BootDir, "noresize.txt")):
+	case there(path.Join(bootDir, "noresize")), there(path.Join(bootDir, "noresize.txt")):
 		return ""
 	case there(vendorResize):
 		return "init=/" + vendorResize

@@ -89,7 +89,7 @@ func TestFinishBranding(t *testing.T) {
 		{"somebody's init", "a init=/bin/sh\n", "a init=/bin/sh\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got, err := after(t, FinishBranding{"boot/firmware"}, tt.before); err != nil || got != tt.want {
+			if got, err := after(t, finishBranding{"boot/firmware"}, tt.before); err != nil || got != tt.want {
 				t.Errorf("got %q, %v\nwant %q", got, err, tt.want)
 			}
 		})

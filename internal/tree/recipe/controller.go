@@ -22,9 +22,12 @@ func Controller(s System, programs map[string][]byte) []edit.Edit {
 		edits = append(edits, edit.WriteFile{Name: inTree(name), Data: string(programs[name]), Perm: 0o755})
 	}
 	for _, alias := range node.Aliases {
-		edits = append(edits, edit.Symlink{Target: path.Base(node.Program), Name: path.Join(path.Dir(inTree(node.Program)), alias)})
+		target := node.Program
+		if path.Dir(alias.Path) == path.Dir(target) {
+			target = path.Base(target)
+		}
+		edits = append(edits, edit.Symlink{Target: target, Name: inTree(alias.Path)})
 	}
-	edits = append(edits, edit.Symlink{Target: node.Program, Name: share("reconfig-usbboot")})
 	edits = append(edits, s.lay()...)
 	edits = append(edits, perNode()...)
 	edits = append(edits,

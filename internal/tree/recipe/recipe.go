@@ -91,9 +91,6 @@ func (s System) file(name string) string {
 	return b.String()
 }
 
-// share returns the name of one of our files in /usr/share.
-func share(name string) string { return path.Join(inTree(node.ShareDir), name) }
-
 // inTree returns the name in a tree of what has path on the Pi.
 func inTree(path string) string { return strings.TrimPrefix(path, "/") }
 

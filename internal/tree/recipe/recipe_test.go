@@ -67,6 +67,11 @@ var networks = []rootfs.NetworkProgram{rootfs.NetworkManager, rootfs.IfUpDown, r
 
 var programs = map[string][]byte{node.Program: []byte("program"), node.ReconfigPath: []byte("first boot")}
 
+// brandEdits are all edits of a branding, the last among them.
+func brandEdits(s System, role node.Role) []edit.Edit {
+	return append(s.brand(role), finishBranding{s.BootDir})
+}
+
 // controllerImage returns the tree of a controller's image as built.
 func controllerImage(t *testing.T, n rootfs.NetworkProgram) (System, rootfs.Tree) {
 	t.Helper()
@@ -172,11 +177,11 @@ func testTrace(t interface{ Fatal(...any) }, s System, base rootfs.Tree, roles [
 	last := roles[len(roles)-1]
 	long, short := rootfs.NewOverlay(base), rootfs.NewOverlay(base)
 	for _, r := range append(slices.Clone(roles), last) { // the last one twice
-		if err := edit.Apply(long, Brand(s, r)); err != nil {
+		if err := edit.Apply(long, brandEdits(s, r)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := edit.Apply(short, Brand(s, last)); err != nil {
+	if err := edit.Apply(short, brandEdits(s, last)); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := contents(t, long), contents(t, short); got != want {
@@ -192,7 +197,7 @@ func TestLostMarks(t *testing.T) {
 		for _, was := range []node.Role{node.CBridge, node.CNAT, node.ID(236).Role()} {
 			for _, end := range []string{"", edit.BlockEnd + " \t\n"} {
 				damaged, clean := rootfs.NewOverlay(base), rootfs.NewOverlay(base)
-				if err := edit.Apply(damaged, Brand(s, was)); err != nil {
+				if err := edit.Apply(damaged, brandEdits(s, was)); err != nil {
 					t.Fatal(err)
 				}
 				for _, name := range []string{"etc/hosts", "etc/exports", "etc/hosts.allow", "etc/hosts.deny", "boot/firmware/config.txt", "boot/config.txt", dhcpcdExitHook, dhclientConf, dhcpcdConf} {
@@ -205,7 +210,7 @@ func TestLostMarks(t *testing.T) {
 					}
 				}
 				role := node.ID(7).Role()
-				if err := errors.Join(edit.Apply(damaged, Brand(s, role)), edit.Apply(clean, Brand(s, role))); err != nil {
+				if err := errors.Join(edit.Apply(damaged, brandEdits(s, role)), edit.Apply(clean, brandEdits(s, role))); err != nil {
 					t.Fatal(err)
 				}
 				if got, want := contents(t, damaged), contents(t, clean); got != want {
@@ -227,7 +232,7 @@ func TestOwnUSBMode(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := "dtoverlay=dwc2,dr_mode=host\n[cm5]\ndtoverlay=mine\n"
-	if err := errors.Join(tree.WriteFile(name, append(text, own...), 0o755), edit.Apply(tree, Brand(s, node.ID(7).Role()))); err != nil {
+	if err := errors.Join(tree.WriteFile(name, append(text, own...), 0o755), edit.Apply(tree, brandEdits(s, node.ID(7).Role()))); err != nil {
 		t.Fatal(err)
 	}
 	got, err := fs.ReadFile(tree, name)
@@ -361,7 +366,7 @@ func TestBranded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := edit.Apply(tree, Brand(image.System, role)); err != nil {
+			if err := edit.Apply(tree, brandEdits(image.System, role)); err != nil {
 				t.Fatal(err)
 			}
 			if tt.want == "" {
@@ -390,7 +395,7 @@ func TestBrandKeepsSettings(t *testing.T) {
 	s, tree := controllerImage(t, rootfs.NetworkManager)
 	const mine = "# mine\nFANID=3\nTYPE=c # now\nCLUSTERID=4\nID=\nPROTOTYPE=5\nGADGET=ncm\nexport ID=4\n  ID=5\n"
 	edits := []edit.Edit{edit.WriteFile{Name: "etc/default/clusterctrl", Data: mine}}
-	if err := edit.Apply(tree, append(edits, Brand(s, node.ID(9).Role())...)); err != nil {
+	if err := edit.Apply(tree, append(edits, brandEdits(s, node.ID(9).Role())...)); err != nil {
 		t.Fatal(err)
 	}
 	got, _ := fs.ReadFile(tree, "etc/default/clusterctrl")
@@ -419,7 +424,7 @@ func TestTypedName(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			edits = Brand(s, was)
+			edits = brandEdits(s, was)
 		}
 		role, err := node.ParseRole(tt.role)
 		if err != nil {
@@ -429,7 +434,7 @@ func TestTypedName(t *testing.T) {
 			edit.WriteFile{Name: "etc/hostname", Data: tt.name + "\n"},
 			edit.Line{Name: "etc/hosts", Prefix: "127.0.1.1", Text: "127.0.1.1\t" + tt.name},
 		)
-		if err := edit.Apply(tree, append(edits, Brand(s, role)...)); err != nil {
+		if err := edit.Apply(tree, append(edits, brandEdits(s, role)...)); err != nil {
 			t.Fatal(err)
 		}
 		hostname, _ := fs.ReadFile(tree, "etc/hostname")
@@ -532,7 +537,7 @@ func TestPresets(t *testing.T) {
 	s, image := controllerImage(t, rootfs.NetworkManager)
 	for _, role := range []node.Role{node.CBridge, node.CNAT, node.ID(7).Role()} {
 		branded := rootfs.NewOverlay(image)
-		if err := edit.Apply(branded, Brand(s, role)); err != nil {
+		if err := edit.Apply(branded, brandEdits(s, role)); err != nil {
 			t.Fatal(err)
 		}
 		for _, command := range []string{"--preset-mode=full preset-all", "--preset-mode=enable-only preset-all", "preset clusterctrl-composite.service"} {

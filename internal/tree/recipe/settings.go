@@ -130,7 +130,7 @@ func (w wifiCountry) String() string { return "set the Wi-Fi country " + w.count
 
 func (w wifiCountry) Apply(tree rootfs.Tree) error {
 	const key = "cfg80211.ieee80211_regdom="
-	name := path.Join(w.bootDir, "cmdline.txt")
+	name := path.Join(w.bootDir, rootfs.CommandLine)
 	words, text, err := readCommandLine(tree, name)
 	if err != nil {
 		return err

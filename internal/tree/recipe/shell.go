@@ -94,7 +94,7 @@ func (f fromShell) Apply(tree rootfs.Tree) error {
 // keepVendor has the branding start the vendor's first boot where the scripts would
 // have: on the first boot of an image, which is what has no settings file yet.
 func (f fromShell) keepVendor(tree rootfs.Tree) error {
-	name := path.Join(f.BootDir, "cmdline.txt")
+	name := path.Join(f.BootDir, rootfs.CommandLine)
 	words, text, err := readCommandLine(tree, name)
 	if err != nil {
 		return err

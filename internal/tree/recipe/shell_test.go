@@ -112,8 +112,8 @@ func TestFromShell(t *testing.T) {
 			for _, role := range []node.Role{{}, node.CBridge, node.CNAT, node.ID(7).Role()} {
 				a, b := rootfs.NewOverlay(theirs), rootfs.NewOverlay(ours)
 				if role != (node.Role{}) {
-					must(t, edit.Apply(a, Brand(s, role)))
-					must(t, edit.Apply(b, Brand(s, role)))
+					must(t, edit.Apply(a, brandEdits(s, role)))
+					must(t, edit.Apply(b, brandEdits(s, role)))
 				}
 				if got, want := withoutHarmless(contents(t, a)), withoutHarmless(contents(t, b)); got != want {
 					t.Errorf("%s, of a node %t, as %v:\n%s", n, nodes, role, difference(got, want))
@@ -139,7 +139,7 @@ func TestBrandRefusesShell(t *testing.T) {
 	s, tree := stockTree(t, rootfs.NetworkManager)
 	addShell(t, tree, s, true)
 	before := contents(t, tree)
-	err := edit.Apply(tree, Brand(s, node.ID(7).Role()))
+	err := edit.Apply(tree, brandEdits(s, node.ID(7).Role()))
 	if err == nil || !strings.HasSuffix(err.Error(), `/usr/sbin/reconfig-clusterctrl is a shell script: want what "clusterctrl build" made, which takes an image of the scripts for its base`) {
 		t.Errorf("got %v", err)
 	}

@@ -254,4 +254,4 @@ func (i *Image) Chmod(name string, perm fs.FileMode) error {
 }
 
 // CommandLine is the name of the kernel command line in the image.
-func (i *Image) CommandLine() string { return path.Join(i.bootDir, "cmdline.txt") }
+func (i *Image) CommandLine() string { return path.Join(i.bootDir, CommandLine) }

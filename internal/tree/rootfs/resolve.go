@@ -82,7 +82,7 @@ func Resolve(tree Tree, name string) (string, error) { return resolve(tree, "res
 // is mounted at: boot/firmware from Bookworm on, boot before. fstab(5) says so;
 // in the root of a Pi that boots over USB, where it does not, the files there.
 func BootDir(tree fs.FS) (string, error) {
-	text, err := ReadText(tree, fstab)
+	text, err := ReadText(tree, FSTab)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
@@ -90,14 +90,18 @@ func BootDir(tree fs.FS) (string, error) {
 		return dir, nil
 	}
 	for _, dir := range []string{"boot/firmware", "boot"} {
-		if _, err := fs.Stat(tree, path.Join(dir, "cmdline.txt")); err == nil {
+		if _, err := fs.Stat(tree, path.Join(dir, CommandLine)); err == nil {
 			return dir, nil
 		}
 	}
-	return "", fmt.Errorf("%s mounts nothing at /boot or /boot/firmware: want a Raspberry Pi OS image", fstab)
+	return "", fmt.Errorf("%s mounts nothing at /boot or /boot/firmware: want a Raspberry Pi OS image", FSTab)
 }
 
-const fstab = "etc/fstab"
+// FSTab is where a tree says what is mounted where, in the format of fstab(5).
+const FSTab = "etc/fstab"
+
+// CommandLine is the file of the boot partition with the kernel command line.
+const CommandLine = "cmdline.txt"
 
 // BootEntry returns where the text of an fstab(5) mounts the boot partition, and
 // what it calls its device.

@@ -1,11 +1,10 @@
-package firstboot
+package recipe
 
 import (
 	"strings"
 	"testing"
 
 	"clusterctrl/internal/node"
-	"clusterctrl/internal/tree/recipe"
 	"pgregory.net/rapid"
 )
 
@@ -28,7 +27,7 @@ func TestBlankBranding(t *testing.T) {
 		{"nothing", "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := blankBranding(tt.text)
+			got := BlankBranding(tt.text)
 			if squeezed(got) != tt.want || len(got) != len(tt.text) {
 				t.Errorf("%q becomes %q, want %q", tt.text, got, tt.want)
 			}
@@ -60,15 +59,15 @@ func FuzzBlankBranding(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		got := blankBranding(text)
-		if asksForBranding(got) || len(got) != len(text) || blankBranding(got) != got {
+		got := BlankBranding(text)
+		if StartsBranding(got) || len(got) != len(text) || BlankBranding(got) != got {
 			t.Fatalf("%q becomes %q", text, got)
 		}
 		ours := false
 		for start, end := range words(text) {
 			word := text[start:end]
 			kept := got[start:end] == word
-			if mayGo := node.IsReconfig(word) || ours && recipe.IsArgument(word); kept == mayGo {
+			if mayGo := node.IsReconfig(word) || ours && IsArgument(word); kept == mayGo {
 				t.Errorf("%q becomes %q: word %q kept: %v", text, got, word, kept)
 			}
 			ours = node.IsReconfig(word)
@@ -89,7 +88,7 @@ func TestNoWordIsLost(t *testing.T) {
 		at := rapid.IntRange(0, len(want)).Draw(t, "at")
 		argument := rapid.SampledFrom([]string{"p7", "cnat", "p0", "p999", "P7", "x"}).Draw(t, "argument")
 		line := strings.Join(want[:at], " ") + " init=" + node.ReconfigPath + " " + argument + " " + strings.Join(want[at:], " ")
-		if got := squeezed(blankBranding(line)); got != strings.Join(want, " ") {
+		if got := squeezed(BlankBranding(line)); got != strings.Join(want, " ") {
 			t.Errorf("%q becomes %q, want %q", line, got, want)
 		}
 	})
