@@ -50,7 +50,7 @@ var rooms = map[string][]string{
 	"lab/cable":          {"linux/usbip", "linux/uevent"},
 	"lab/inside":         {"format/mbr", "linux/initramfs", "linux/uevent", "linux/usbip", "lab/cable"},
 	"lab/usb":            {"linux/usbip", "lab/cable"},
-	"lab/board":          {"node", "linux/usbip", "lab/usb"},
+	"lab/board":          {"node", "linux/uevent", "linux/usbip", "lab/usb"},
 	"lab/labtest":        {"linux/initramfs"},
 	"lab/labtest/guest":  {"linux/initramfs", "linux/uevent"},
 	"lab/labtest/vm":     {"lab", "lab/labtest", "lab/labtest/guest"},
@@ -72,6 +72,8 @@ var tests = map[string][]string{
 	"pi/gadget":       {"lab", "lab/labtest", "lab/labtest/guest", "lab/labtest/traffic", "linux/usbip", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"lab":             {"lab/labtest"},
 	"lab/usb":         {"linux/uevent", "lab/labtest", "lab/labtest/vm"},
+
+	"controller/power": {"lab/board", "lab/labtest", "lab/labtest/vm", "linux/usbip"},
 }
 
 // imports returns which rooms of this module each room uses, and which its
