@@ -158,6 +158,15 @@ func inMemory(ours string, limit int64) goal {
 	}
 }
 
+// lighter is the goal to take so many times less memory than theirs.
+func lighter(ours, theirs string, times float64) goal {
+	return func(m map[string]cost) string {
+		ratio := float64(m[theirs].memory) / float64(m[ours].memory)
+		return fmt.Sprintf("%s: %s takes %.1f MB of memory, %s %.2f times as much; goal %.2f", verdict(ratio >= times), ours,
+			float64(m[ours].memory)/1e6, theirs, ratio, times)
+	}
+}
+
 func verdict(ok bool) string {
 	if ok {
 		return "met"

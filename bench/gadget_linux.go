@@ -43,14 +43,15 @@ func (b bench) measureGadget(ctx context.Context) (err error) {
 }
 
 // times takes the times of entries out of lines of a guest, which has other names
-// for them.
+// for them, and the memory in KiB where it says that.
 func times(lines []string, titles map[string]string) (map[string][]cost, error) {
 	costs := map[string][]cost{}
 	for _, line := range lines {
 		var name string
 		var wall time.Duration
-		if n, _ := fmt.Sscan(line, &name, (*int64)(&wall)); n == 2 && titles[name] != "" {
-			costs[titles[name]] = append(costs[titles[name]], cost{wall: wall})
+		var memory int64
+		if n, _ := fmt.Sscan(line, &name, (*int64)(&wall), &memory); n >= 2 && titles[name] != "" {
+			costs[titles[name]] = append(costs[titles[name]], cost{wall: wall, memory: memory << 10})
 		}
 	}
 	if len(costs) != len(titles) {

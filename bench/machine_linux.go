@@ -134,13 +134,23 @@ func programs(ctx context.Context, names ...string) (map[string]string, error) {
 			return nil, err
 		}
 		files["bin/"+name] = path
-		libraries, err := exec.CommandContext(ctx, "ldd", path).Output()
-		if err != nil {
-			return nil, fmt.Errorf("ldd %s: %w", path, err)
-		}
-		for _, library := range regexp.MustCompile(`/\S+`).FindAllString(string(libraries), -1) {
-			files[strings.TrimPrefix(library, "/")] = library
+		if err := addLibraries(ctx, files, path); err != nil {
+			return nil, err
 		}
 	}
 	return files, nil
+}
+
+// addLibraries adds the libraries that programs need.
+func addLibraries(ctx context.Context, files map[string]string, programs ...string) error {
+	for _, path := range programs {
+		libraries, err := exec.CommandContext(ctx, "ldd", path).Output()
+		if err != nil {
+			return fmt.Errorf("ldd %s: %w", path, err)
+		}
+		for _, library := range regexp.MustCompile(`/\S+\.so\S*`).FindAllString(string(libraries), -1) {
+			files[strings.TrimPrefix(library, "/")] = library
+		}
+	}
+	return nil
 }

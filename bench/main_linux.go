@@ -37,6 +37,7 @@ Parts, all if none is named, which take some nine minutes a round but for compre
   flash      one card and four, verified, beside dd and cmp, and bmaptool
   firstboot  a node's first boot, beside a shell script, in a virtual machine
   gadget     a node's USB gadget, beside a shell script, in a virtual machine
+  power      status and on p1, beside a Python script, in a virtual machine
   cable      ping and TCP over rndis, ncm and ecm, in a virtual machine
 
 Flags:
@@ -113,6 +114,7 @@ var parts = []part{
 	{name: "flash", measure: measureFlash, at: func(s *site) bool { return s.fsType == onDisk }},
 	{name: "firstboot", alone: bench.measureFirstBoot},
 	{name: "gadget", alone: bench.measureGadget},
+	{name: "power", alone: bench.measurePower},
 	{name: "cable", alone: bench.measureCable},
 }
 

@@ -41,8 +41,10 @@ func main() {
 			return cables(rounds)
 		case "firstboot":
 			return firstBoots(rounds)
+		case "power":
+			return switches(rounds)
 		}
-		return fmt.Errorf("part %q: want gadget, cable or firstboot", os.Args[1])
+		return fmt.Errorf("part %q: want gadget, cable, firstboot or power", os.Args[1])
 	})
 }
 
