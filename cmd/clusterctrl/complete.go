@@ -19,9 +19,10 @@ func completeNode(_ *cobra.Command, args []string, typed string) ([]string, cobr
 	return nodeNames(typed, nodes), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
-// completeNodes completes any argument to a node.
-func completeNodes(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-	return completeNode(cmd, nil, typed)
+// completeNodes completes any argument to a node, whether it is plugged in or not.
+func completeNodes(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	names := append([]string{node.All}, allNames()...)
+	return matching(typed, names), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
 // completeRole completes the first argument to what a Pi can be.
