@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/netip"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"clusterctrl/internal/controller/cluster"
@@ -75,18 +74,17 @@ func holder(nodes []cluster.Node, id node.ID) (holder cluster.Node) {
 }
 
 func writeTable(w io.Writer, nodes []cluster.Node) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NODE\tPOWER\tUSB\tBOOT\tINTERFACE\tBRIDGE\tLINK\tMAC\tADDRESS\tSERIAL\tSINCE")
+	rows := [][]string{{"NODE", "POWER", "USB", "BOOT", "INTERFACE", "BRIDGE", "LINK", "MAC", "ADDRESS", "SERIAL", "SINCE"}}
 	for _, n := range nodes {
-		fmt.Fprintln(table, strings.Join(columns(n), "\t"))
+		rows = append(rows, columns(n))
 	}
-	return table.Flush()
+	return writeRows(w, rows)
 }
 
 func columns(n cluster.Node) []string {
 	all := []string{n.ID.String(), string(n.Power), n.USBPath, string(n.Boot), n.Interface, n.Bridge, string(n.LinkState), n.MAC,
 		joinAddrs(n.Addresses), n.Serial, since(n)}
-	return dashes(all)
+	return all
 }
 
 func since(n cluster.Node) string {

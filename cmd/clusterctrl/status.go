@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -193,28 +194,36 @@ func digit(b bool) int {
 
 // writeTables writes the nodes, then the boards, for people.
 func (s status) writeTables(w io.Writer) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(cells ...string) { fmt.Fprintln(table, strings.Join(dashes(cells), "\t")) }
-	row("NODE", "BOARD", "POWER", "LINK", "CONSOLE", "ADDRESS", "SINCE")
+	nodes := [][]string{{"NODE", "BOARD", "POWER", "LINK", "CONSOLE", "ADDRESS", "SINCE"}}
 	for _, n := range s.Nodes {
 		link := ""
 		if n.IsPlugged() {
 			link = string(n.LinkState)
 		}
 		board, _, _ := strings.Cut(n.Board, " (")
-		row(n.ID.String(), board, string(n.Power), link, n.Serial, joinAddrs(n.Addresses), since(n))
+		nodes = append(nodes, []string{n.ID.String(), board, string(n.Power), link, n.Serial, joinAddrs(n.Addresses), since(n)})
 	}
-	if len(s.Boards) > 0 {
-		row("\t\t\t\t\t")
-		row("BOARD", "NODES", "FIRMWARE", "VOLTAGE", "TEMPERATURE", "FAN", "")
-	}
+	boards := [][]string{{"BOARD", "NODES", "VERSION", "VOLTAGE", "TEMPERATURE", "FAN"}}
 	for _, r := range s.Boards {
-		row(r.Board, strconv.Itoa(r.Nodes), r.Firmware, volts(r.Millivolts), celsius(r.Temperature), onOffWord(r.Fan))
+		boards = append(boards, []string{r.Board, strconv.Itoa(r.Nodes), r.Version + r.Firmware, volts(r.Millivolts), celsius(r.Temperature), onOffWord(r.Fan)})
 	}
-	if err := table.Flush(); err != nil || s.Throttled == "" {
+	err := writeRows(w, nodes)
+	if err == nil && len(s.Boards) > 0 {
+		err = errors.Join(println(w, ""), writeRows(w, boards))
+	}
+	if err != nil || s.Throttled == "" {
 		return err
 	}
 	return println(w, "\nthrottled: "+s.Throttled)
+}
+
+// writeRows writes rows in columns that are aligned.
+func writeRows(w io.Writer, rows [][]string) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(table, strings.Join(dashes(row), "\t"))
+	}
+	return table.Flush()
 }
 
 func volts(all []float64) string {
