@@ -351,7 +351,7 @@ func TestBusy(t *testing.T) {
 	if err := ctrl.SetPower(3, true); err != nil || !played.power[3] {
 		t.Errorf("a board that is busy at first: %v", err)
 	}
-	played.looks = 1 << 30
+	played.looks, ctrl.patience = 1<<30, 50*time.Millisecond
 	if err := ctrl.SetPower(4, true); !errors.Is(err, ErrBusy) || err.Error() != "command 0x03: the board is still busy after 50ms, with command 0x03" {
 		t.Errorf("a board that hangs: %v", err)
 	}

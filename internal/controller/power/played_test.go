@@ -279,11 +279,8 @@ func (b *bench) boards(o Options) (Boards, error) {
 	}
 	boards, err := b.Boards(o)
 	for _, board := range boards {
-		switch board := board.(type) {
-		case *expander:
-			board.pause = func(time.Duration) {}
-		case *Ctrl:
-			board.patience = 50 * time.Millisecond
+		if hat, ok := board.(*expander); ok {
+			hat.pause = func(time.Duration) {}
 		}
 	}
 	return boards, err
