@@ -53,11 +53,15 @@ const maxTransfer = 16 << 20
 // Serve plays a device to the side that asks for it over stream, until the stream
 // ends.
 func Serve(stream io.ReadWriter, d Device) error {
-	if err := usbip.Await(stream); err != nil {
+	err := usbip.Await(stream)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil // nobody has asked
+	}
+	if err != nil {
 		return err
 	}
-	if err := usbip.Reply(stream, d.Descriptors().record()); err != nil {
-		return err
+	if usbip.Reply(stream, d.Descriptors().record()) != nil {
+		return nil // it did not wait for the answer
 	}
 	return play(stream, d)
 }

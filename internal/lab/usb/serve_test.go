@@ -113,6 +113,26 @@ func TestUnlink(t *testing.T) {
 	}
 }
 
+// TestGone has the host go away before it has asked, and before it is answered.
+func TestGone(t *testing.T) {
+	for name, asks := range map[string]bool{"silent": false, "impatient": true} {
+		host, device := net.Pipe()
+		played := make(chan error, 1)
+		go func() { played <- Serve(device, quiet{}) }()
+		if asks {
+			ask := append([]byte{0x01, 0x11, 0x80, 0x03, 0, 0, 0, 0}, make([]byte, 32)...)
+			copy(ask[8:], usbip.BusID)
+			if _, err := host.Write(ask); err != nil {
+				t.Fatal(err)
+			}
+		}
+		host.Close()
+		if err := <-played; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // Messages that are none, each the end of the device.
 var damaged = map[string]command{
 	"of no kind":        {Message: 3},
