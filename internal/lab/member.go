@@ -177,7 +177,11 @@ func (m *Member) end() {
 }
 
 // IsOn reports whether the machine is on.
-func (m *Member) IsOn() bool { return m.current() != nil }
+func (m *Member) IsOn() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.boot != nil && m.power
+}
 
 func (m *Member) current() *Boot {
 	m.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func up(t *testing.T, images ...string) cluster {
 	}
 	t.Cleanup(func() { os.RemoveAll(cache) })
 	c := cluster{program: program, env: append(os.Environ(), "XDG_CACHE_HOME="+cache), socket: filepath.Join(cache, "clusterctrl/lab/socket")}
-	cmd := exec.Command(program, append([]string{"lab", "up", "--on"}, images...)...)
+	cmd := exec.Command(program, append([]string{"lab", "up"}, images...)...)
 	cmd.Env, cmd.Stderr = c.env, os.Stderr
 	log, err := cmd.StdoutPipe()
 	if err != nil {
@@ -101,8 +102,8 @@ type shell struct {
 	name string
 }
 
-// login connects with a machine's console and waits for its shell.
-func (c cluster) login(t *testing.T, ctx context.Context, name string) shell {
+// connect connects with a machine's console, whether it is on or not.
+func (c cluster) connect(t *testing.T, name string) shell {
 	t.Helper()
 	_, conn, err := lab.Ask(c.socket, lab.Request{Do: lab.AskConsole, Machine: name})
 	if err != nil {
@@ -114,13 +115,17 @@ func (c cluster) login(t *testing.T, ctx context.Context, name string) shell {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { transcript.Close() })
-	s := shell{lab.NewConsole(conn, conn, io.MultiWriter(transcript, c.heard)), name}
-	for _, text := range []string{name + " login: root (automatic login)", "# "} {
+	return shell{lab.NewConsole(conn, conn, io.MultiWriter(transcript, c.heard)), name}
+}
+
+// login waits for the machine's shell, after each boot.
+func (s shell) login(t *testing.T, ctx context.Context) {
+	t.Helper()
+	for _, text := range []string{s.name + " login: root (automatic login)", "# "} {
 		if _, err := s.Expect(ctx, text); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return s
 }
 
 // run runs a command, which must succeed, and returns what it prints.
@@ -196,13 +201,19 @@ func TestCluster(t *testing.T) {
 }
 
 func testCluster(t *testing.T, baseName, role string) {
-	nodes := []string{"p1", "p2", "p252"}
+	desk := desks[role]
+	nodes := desk.nodes
 	c := up(t, clusterImages(t, baseName, role, nodes)...)
 	ctx := c.listen(t)
-	controller := c.login(t, ctx, role)
+	controller := c.connect(t, role)
 	var shells []shell
 	for _, name := range nodes {
-		shells = append(shells, c.login(t, ctx, name))
+		shells = append(shells, c.connect(t, name))
+	}
+	controller.login(t, ctx)
+	switchOn(t, ctx, c, controller, desk)
+	for _, s := range shells {
+		s.login(t, ctx)
 	}
 	if role == "cbridge" {
 		getLeases(t, ctx, controller, shells)
@@ -225,27 +236,88 @@ func testCluster(t *testing.T, baseName, role string) {
 	if role == "cnat" { // on a bridge, nodes have addresses of the DHCP server too
 		checkList(t, controller.run(t, ctx, "clusterctrl nodes --json"), nodes)
 	}
-	logInOverSerial(t, ctx, controller, "p252")
-	replug(t, ctx, c, controller)
+	logInOverSerial(t, ctx, controller, nodes[2])
+	replug(t, ctx, c, controller, nodes)
 	for _, s := range append(shells, controller) {
 		if got := s.run(t, ctx, "systemctl --failed --plain --no-legend | grep -e clusterctrl -e ttyGS0 -e networking -e dhcpcd -e NetworkManager || true"); got != "" {
 			t.Errorf("%s: %s%s", s.name, got, s.run(t, ctx, "journalctl -b -p warning --no-pager"))
 		}
 	}
+	cycle(t, ctx, controller, shells[1])
 	becomeUSBBooted(t, ctx, shells[1], controller)
 	if baseName == base.Trixie {
-		setUpAnew(t, ctx, controller, role)
+		setUpAnew(t, ctx, controller, role, nodes[2])
 	}
 	const address = "cat /sys/class/net/br0/address"
 	before := controller.run(t, ctx, address)
-	c.do(t, "cut", "p1") // whose link has the lowest address of the bridge's ports
+	controller.run(t, ctx, "clusterctrl off p1") // whose link has the lowest address of the bridge's ports
 	controller.until(t, ctx, "test ! -e /sys/class/net/ethpi1 -a ! -e /dev/ttypi1")
 	if after := controller.run(t, ctx, address); after != before || strings.HasPrefix(after, "00:22:82:") {
 		t.Errorf("br0 has the address %sand %swithout p1; want one that is no node's and stays", before, after)
 	}
-	want := fmt.Sprintf("MACHINE  POWER  CABLE\n%-7s  on     \np1       off    in\np2       on     in\np252     on     in\n", role)
+	wantPower(t, ctx, c, controller, nodes[1:], nodes)
+	controller.run(t, ctx, "clusterctrl off all")
+	controller.until(t, ctx, "! ls /dev/ttypi*")
+	wantPower(t, ctx, c, controller, nil, nodes)
+}
+
+// A desk is which nodes there are, and on which boards.
+type desk struct {
+	nodes  []string
+	boards string // a command that succeeds once the boards are there
+	maxPi  string
+}
+
+// desks are those for each kind of controller.
+var desks = map[string]desk{
+	"cnat":    {[]string{"p1", "p2", "p252"}, "test $(ls -d /dev/ClusterCTRL-* | wc -l) = 8", "252\n"}, // boards of 32
+	"cbridge": {[]string{"p1", "p2", "p4"}, "test -e /dev/i2c-1", "4\n"},                               // a ClusterHAT
+}
+
+// switchOn switches nodes on, all of which are off at first, and waits for them to come.
+func switchOn(t *testing.T, ctx context.Context, c cluster, controller shell, d desk) {
+	t.Helper()
+	controller.until(t, ctx, d.boards)
+	if got := controller.run(t, ctx, "clusterctrl maxpi"); got != d.maxPi {
+		t.Errorf("clusterctrl maxpi: %swant %s", got, d.maxPi)
+	}
+	wantPower(t, ctx, c, controller, nil, d.nodes)
+	came := controller.run(t, ctx, "clusterctrl on --wait --timeout 1h "+strings.Join(d.nodes, " "))
+	for _, name := range d.nodes {
+		if want := fmt.Sprintf("%s: link ethpi%s and console /dev/ttypi%[2]s after ", name, name[1:]); !strings.Contains(came, want) {
+			t.Errorf("clusterctrl on --wait says\n%swant %q in it", came, want)
+		}
+	}
+	wantPower(t, ctx, c, controller, d.nodes, d.nodes)
+}
+
+// cycle has a node lose its power and get it again.
+func cycle(t *testing.T, ctx context.Context, controller, node shell) {
+	t.Helper()
+	node.run(t, ctx, "touch /run/before")
+	controller.run(t, ctx, "clusterctrl cycle --wait --timeout 1h "+node.name)
+	node.login(t, ctx)
+	node.run(t, ctx, "test ! -e /run/before")
+	controller.until(t, ctx, "test -e /sys/class/net/ethpi"+node.name[1:]+"/master")
+}
+
+// wantPower wants the lab and the controller to agree on which nodes are on.
+func wantPower(t *testing.T, ctx context.Context, c cluster, controller shell, on, nodes []string) {
+	t.Helper()
+	want := fmt.Sprintf("MACHINE  POWER  CABLE\n%-7s  on     \n", controller.name)
+	for _, name := range nodes {
+		power := "off"
+		if slices.Contains(on, name) {
+			power = "on"
+		}
+		want += fmt.Sprintf("%-7s  %-5s  in\n", name, power)
+	}
 	if got := c.do(t, "status"); got != want {
 		t.Errorf("lab status:\n%s want\n%s", got, want)
+	}
+	got := controller.run(t, ctx, "clusterctrl status | sed -n 's/^\\(p[0-9]*\\):1$/\\1/p'")
+	if !slices.Equal(strings.Fields(got), on) {
+		t.Errorf("clusterctrl status says that these are on: %q; want %q", strings.Fields(got), on)
 	}
 }
 
@@ -293,10 +365,10 @@ func becomeUSBBooted(t *testing.T, ctx context.Context, p2, controller shell) {
 
 // setUpAnew has NetworkManager set the bridges up again, as one does to change their
 // addresses. They get their ports back. When NetworkManager restarts, they keep them.
-func setUpAnew(t *testing.T, ctx context.Context, controller shell, role string) {
+func setUpAnew(t *testing.T, ctx context.Context, controller shell, role, last string) {
 	t.Helper()
 	joined := "test /sys/class/net/ethupi2.10/master -ef /sys/class/net/brint"
-	ports := []string{"ethpi1", "ethupi2", "ethpi252"}
+	ports := []string{"ethpi1", "ethupi2", "ethpi" + last[1:]}
 	if role == "cbridge" {
 		ports = append(ports, "eth0")
 	}
@@ -343,9 +415,13 @@ func checkList(t *testing.T, text string, nodes []string) {
 		if _, err := time.Parse(time.RFC3339, since); err != nil {
 			t.Errorf("%s: since: %v", name, err)
 		}
+		if board, _ := list[i]["board"].(string); !strings.HasPrefix(board, "ClusterCTRL DA") {
+			t.Errorf("%s: board %q", name, board)
+		}
 		delete(list[i], "since")
+		delete(list[i], "board") // whose bus may have any number
 		want := fmt.Sprintf("map[addresses:[172.19.181.%[1]d] boot:SD bridge:br0 interface:ethpi%[1]d link_state:up "+
-			"mac:00:22:82:ff:fe:%02[1]x node:p%[1]d other_holds_name:false serial_port:/dev/ttypi%[1]d usb_path:1-%[2]d]", n, i+1)
+			"mac:00:22:82:ff:fe:%02[1]x node:p%[1]d other_holds_name:false power:on serial_port:/dev/ttypi%[1]d usb_path:1-%[2]d]", n, i+1)
 		if got := fmt.Sprint(list[i]); got != want {
 			t.Errorf("clusterctrl nodes --json:\n%s\nwant\n%s", got, want)
 		}
@@ -386,13 +462,13 @@ func logInOverSerial(t *testing.T, ctx context.Context, controller shell, name s
 
 // replug pulls a node's plug while it and another are pinged, and puts it in
 // again. The other must not notice.
-func replug(t *testing.T, ctx context.Context, c cluster, controller shell) {
+func replug(t *testing.T, ctx context.Context, c cluster, controller shell, nodes []string) {
 	t.Helper()
 	controller.run(t, ctx, "for n in 1 2; do ping -i 0.2 172.19.181.$n >/tmp/ping$n 2>&1 & echo $! >/tmp/pid$n; done")
 	controller.until(t, ctx, "grep -q time= /tmp/ping2")
 	c.do(t, "unplug", "p2")
 	controller.until(t, ctx, "test ! -e /sys/class/net/ethpi2 -a ! -e /dev/ttypi2")
-	controller.run(t, ctx, "test -e /sys/class/net/ethpi1 -a -e /sys/class/net/ethpi252")
+	controller.run(t, ctx, "test -e /sys/class/net/ethpi1 -a -e /sys/class/net/ethpi"+nodes[2][1:])
 	controller.run(t, ctx, "! ls -l /dev/serial/by-id | grep _2-")
 	c.do(t, "plug", "p2")
 	controller.until(t, ctx, "test -e /sys/class/net/ethpi2/master -a -e /dev/ttypi2")
