@@ -54,6 +54,20 @@ func (f *contentFlags) addFlags(cmd *cobra.Command) {
 	complete(cmd, "network", string(rootfs.DHCPCD), string(rootfs.IfUpDown), string(rootfs.NetworkManager))
 }
 
+// settingFlags are those that count when an image is made from a base.
+var settingFlags = []string{"config", "user", "password-file", "password-hash", "ssh", "authorized-keys",
+	"serial-autologin", "grow", "gadget", "network", "wifi-country"}
+
+// refuseSettings refuses flags that would do nothing, for a reason.
+func refuseSettings(cmd *cobra.Command, flags []string, reason string) error {
+	for _, name := range flags {
+		if cmd.Flags().Changed(name) {
+			return usagef("--%s does nothing here: %s", name, reason)
+		}
+	}
+	return nil
+}
+
 // An override assigns further settings, each by a call of set with the flag that
 // has to be given for that.
 type override func(s *settings.Settings, set func(flag string, assign func()))

@@ -175,6 +175,11 @@ func (f flashFlags) run(cmd *cobra.Command, image string, words []string) error 
 	if err != nil {
 		return err
 	}
+	if targets[0].role == nil {
+		if err := refuseSettings(cmd, append([]string{"branded"}, settingFlags...), "without a role, the image is written as it is"); err != nil {
+			return err
+		}
+	}
 	for _, t := range targets { // as much as can be said before the image is read
 		if err := f.policy().Check(t.disk, 0); err != nil {
 			return err
@@ -194,8 +199,8 @@ func (f flashFlags) run(cmd *cobra.Command, image string, words []string) error 
 	if err != nil {
 		return err
 	}
-	for _, note := range src.Notes {
-		f.note(cmd, note)
+	if err := f.look(cmd, src); err != nil {
+		return err
 	}
 	if err := f.consent(cmd, jobs); err != nil {
 		return err
@@ -249,6 +254,17 @@ func (f flashFlags) jobs(ctx context.Context, src *provision.Source, targets []c
 		jobs = append(jobs, job)
 	}
 	return jobs, nil
+}
+
+// look says what came to light about an image.
+func (f flashFlags) look(cmd *cobra.Command, src *provision.Source) error {
+	for _, note := range src.Notes {
+		f.note(cmd, note)
+	}
+	if !src.Made {
+		return nil
+	}
+	return refuseSettings(cmd, settingFlags, "the image was made already, and has its settings")
 }
 
 func (f flashFlags) ranges(image *diskimage.Layer) []card.Range {

@@ -97,6 +97,9 @@ func (s *series) begin() error {
 	if err != nil {
 		return err
 	}
+	if err := s.look(s.cmd, s.src); err != nil {
+		return err
+	}
 	s.ranges = s.flashFlags.ranges(image)
 	digest, err := card.Digest(s.cmd.Context(), image, s.ranges)
 	if err != nil {

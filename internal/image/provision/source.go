@@ -29,6 +29,7 @@ type Source struct {
 	line       commandLine
 
 	// What the first role that was asked for brought to light.
+	Made  bool     // the image was made by [Build] already: of o's settings, none counts
 	Notes []string // what the user should know of the images
 }
 
@@ -108,7 +109,7 @@ func (s *Source) makeController(ctx context.Context) error {
 	_, pending := recipe.PendingRole(words)
 	switch {
 	case pending:
-		s.controller = s.plain
+		s.controller, s.Made = s.plain, true
 		s.line, err = readCommandLine(image)
 		return err
 	case isBranded(image):
