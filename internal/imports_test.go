@@ -47,6 +47,7 @@ var rooms = map[string][]string{
 	"controller/power":   {"node", "linux/uevent", "tree/defaults", "controller/cluster"},
 	"controller/nat":     {"node"},
 	"lab":                {"node", "image/provision", "format/mbr", "format/fat", "tree/rootfs", "image/diskimage", "linux/initramfs", "linux/kmod", "lab/board", "lab/cable", "lab/inside", "lab/usb"},
+	"controller/rpiboot": {"linux/uevent", "linux/usbfs"},
 	"lab/cable":          {"linux/usbip", "linux/uevent"},
 	"lab/inside":         {"format/mbr", "linux/initramfs", "linux/uevent", "linux/usbip", "lab/cable"},
 	"lab/usb":            {"linux/usbip", "lab/cable"},

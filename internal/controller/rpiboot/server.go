@@ -1,0 +1,155 @@
+package rpiboot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// A Server serves boot files to bare Pis.
+type Server struct {
+	Dir string // directory of boot files
+	// Overlay has each Pi look first in the directory in Dir that is named as the
+	// Pi's USB path, such as 1-1.2.4, then in that of the Pi's chip, then in Dir.
+	Overlay bool
+	// Roots is the directory of the nodes' NFS roots. A node can change all that
+	// is in its root, though not the root's own place.
+	Roots string
+	// Firmware is a directory whose bootcode.bin, start*.elf and fixup*.dat are
+	// taken before all others. Empty for none.
+	Firmware string
+	// Once ends the service when the first Pi has all files for its system.
+	Once bool
+	// Report hears of what happens, from several goroutines at a time.
+	Report func(Event)
+}
+
+// A Step is how far a Pi has come.
+type Step string
+
+// The steps of a Pi, in their order. Files come twice: bootcode's, then the
+// system's.
+const (
+	Found        Step = "found"         // a bare Pi is on the bus
+	BootcodeSent Step = "bootcode sent" // its ROM has the next program
+	FileAsked    Step = "file"          // it asked for a file
+	FirmwareSent Step = "firmware sent" // it starts start.elf
+	SystemSent   Step = "system sent"   // it starts its kernel
+	Retried      Step = "tried again"   // it did not take bootcode, and is offered it again
+	Failed       Step = "failed"        // this connection is over
+)
+
+// An Event is something that happened to the Pi at a USB path.
+type Event struct {
+	Path    string
+	Step    Step
+	Request Request // of FileAsked
+	Err     error   // of Retried and Failed
+}
+
+const bootcode = "bootcode.bin"
+
+// isFirmware tells the files of the firmware from those of a system.
+func isFirmware(name string) bool {
+	return name == bootcode ||
+		strings.HasPrefix(name, "start") && strings.HasSuffix(name, ".elf") ||
+		strings.HasPrefix(name, "fixup") && strings.HasSuffix(name, ".dat")
+}
+
+// firmware is the part of a tree that is firmware.
+type firmware struct{ fs.FS }
+
+func (f firmware) Open(name string) (fs.File, error) {
+	if !isFirmware(name) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return f.FS.Open(name)
+}
+
+// common returns where files lie that are nobody's own. They are the controller's,
+// and may be links to anywhere.
+func (s *Server) common(chip string) Overlay {
+	var trees Overlay
+	if s.Firmware != "" {
+		trees = append(trees, firmware{os.DirFS(s.Firmware)})
+	}
+	if s.Overlay && chip != "" {
+		trees = append(trees, os.DirFS(filepath.Join(s.Dir, chip)))
+	}
+	return append(trees, os.DirFS(s.Dir))
+}
+
+// files returns where the files of a Pi lie. Close it after use.
+func (s *Server) files(usbPath, chip string) (Overlay, func(), error) {
+	trees := s.common(chip)
+	if !s.Overlay {
+		return trees, func() {}, nil
+	}
+	own, err := s.own(usbPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return trees, func() {}, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	at := len(trees) - 1
+	if chip != "" {
+		at--
+	}
+	return append(trees[:at:at], append(Overlay{own}, trees[at:]...)...), func() { own.Close() }, nil
+}
+
+// own opens the directory of a USB path. It mostly is a link to somewhere in a
+// node's root.
+func (s *Server) own(usbPath string) (Dir, error) {
+	name := filepath.Join(s.Dir, usbPath)
+	target, err := os.Readlink(name)
+	if err != nil {
+		return OpenDir(name, ".")
+	}
+	if !filepath.IsAbs(target) {
+		target = filepath.Join(s.Dir, target)
+	}
+	below, ok := strings.CutPrefix(filepath.Clean(target), filepath.Clean(s.Roots)+"/")
+	if !ok {
+		return OpenDir(target, ".")
+	}
+	root, rest, _ := strings.Cut(below, "/")
+	return OpenDir(filepath.Join(s.Roots, root), rest)
+}
+
+// serve serves a Pi for one connection. last is true if the Pi has got a system.
+func (s *Server) serve(usbPath string, pi Pi, transport Transport) (last bool, err error) {
+	conn := Conn{Transport: transport, Endpoint: pi.Endpoint}
+	if pi.InROM {
+		program, err := fs.ReadFile(s.common(pi.Chip), bootcode)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", s.Dir, err)
+		}
+		if err := conn.SendBootcode(program); err != nil {
+			return false, err
+		}
+		s.Report(Event{Path: usbPath, Step: BootcodeSent})
+		return false, nil
+	}
+	files, closeFiles, err := s.files(usbPath, pi.Chip)
+	if err != nil {
+		return false, err
+	}
+	defer closeFiles()
+	step := SystemSent
+	conn.Log = func(r Request) {
+		if r.Read && r.Err == nil && isFirmware(r.Name) {
+			step = FirmwareSent
+		}
+		s.Report(Event{Path: usbPath, Step: FileAsked, Request: r})
+	}
+	if err := conn.ServeFiles(files); err != nil {
+		return false, err
+	}
+	s.Report(Event{Path: usbPath, Step: step})
+	return step == SystemSent, nil
+}
