@@ -43,6 +43,7 @@ var rooms = map[string][]string{
 	"image/card":         {"format/mbr", "format/fat", "format/ext4", "linux/uevent", "image/diskimage"},
 	"pi/hostname":        {"node", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"pi/gadget":          {"node", "linux/kmod", "linux/uevent", "tree/defaults"},
+	"pi/usbroot":         {"node", "linux/initramfs", "pi/gadget"},
 	"controller/cluster": {"node", "linux/uevent"},
 	"controller/power":   {"node", "linux/uevent", "tree/defaults", "controller/cluster"},
 	"controller/nat":     {"node"},

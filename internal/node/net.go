@@ -28,6 +28,7 @@ const (
 	NFSLink        = "usb0.10"
 	NFSVLAN        = 10
 	NFSMTU         = 1496 // of the VLAN: its tag has 4 bytes, which not all cards have room for
+	NFSMetric      = 1100 // of routes over the VLAN: behind all others
 	Bridge         = "br0"
 	InternalBridge = "brint"
 	Uplink         = "eth0"

@@ -81,3 +81,11 @@ func (g Gadget) Microsoft() MicrosoftDescriptor {
 	}
 	return MicrosoftDescriptor{}
 }
+
+// USBBootType is the value of TYPE in the settings file of a node that booted over
+// USB.
+const USBBootType = "usbboot"
+
+// GadgetArg is the word of the kernel's command line that says which network card
+// a node without a card of its own has on USB, before there is a settings file.
+const GadgetArg = "clusterctrl.gadget"

@@ -55,10 +55,7 @@ func Main(args []string) error {
 	if err := addUnit(newRoot); err != nil {
 		return err
 	}
-	if err := switchRoot(); err != nil {
-		return err
-	}
-	return fmt.Errorf("start %s: %w", line.init, unix.Exec(line.init, append([]string{line.init}, args[1:]...), os.Environ()))
+	return initramfs.SwitchRoot(newRoot, line.init, args[1:])
 }
 
 // A commandLine is what the kernel's says of the root and of who comes first.
@@ -177,29 +174,6 @@ func addUnit(root string) error {
 	}
 	wants := filepath.Join(root, unitDir, "sysinit.target.wants")
 	return errors.Join(os.Mkdir(wants, 0o755), os.Symlink("../"+Name+".service", filepath.Join(wants, Name+".service")))
-}
-
-// switchRoot makes the new root the root, with the kernel's file systems in it.
-// The initramfs gives back its memory.
-func switchRoot() error {
-	for _, dir := range []string{"/proc", "/sys", "/dev"} {
-		if err := unix.Mount(dir, newRoot+dir, "", unix.MS_MOVE, ""); err != nil {
-			return fmt.Errorf("move %s: %w", dir, err)
-		}
-	}
-	if err := os.Chdir(newRoot); err != nil {
-		return err
-	}
-	if err := errors.Join(os.RemoveAll("/modules"), os.Remove("/init")); err != nil {
-		return err
-	}
-	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
-		return fmt.Errorf("move the root: %w", err)
-	}
-	if err := unix.Chroot("."); err != nil {
-		return fmt.Errorf("chroot: %w", err)
-	}
-	return os.Chdir("/")
 }
 
 // Serve connects all of the machine's cables with the kernel. It returns when the

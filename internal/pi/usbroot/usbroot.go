@@ -1,0 +1,116 @@
+// Package usbroot is the first program of a node that has no card, /init of its
+// initramfs. The node's kernel came over USB; its system comes over the same cable.
+// The package builds the node's gadget, brings up the VLAN behind it, mounts the
+// system that the kernel's command line names, and becomes the system's first
+// program.
+//
+// What goes wrong is said on the kernel's console and on the serial port of the
+// gadget, with what is tried next.
+package usbroot
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+
+	"clusterctrl/internal/node"
+)
+
+// A Plan is what the kernel's command line asks for.
+type Plan struct {
+	ID       node.ID
+	Function node.Function
+	Server   netip.Addr // of the NFS root
+	Root     string     // its directory there
+	Writable bool
+	Init     string // the system's first program
+}
+
+// defaultFunction is ECM: NFS over RNDIS has shown pings of twelve seconds.
+const defaultFunction = node.ECM
+
+// defaultInit is what the kernel would start, too.
+const defaultInit = "/sbin/init"
+
+// ParseCommandLine reads the words nfsroot=, ip=, init=, ro, rw and
+// [node.GadgetArg] of a kernel's command line. The last of each counts. What it
+// does not understand of these is an error: a node never guesses its number.
+func ParseCommandLine(line string) (Plan, error) {
+	p := Plan{Function: defaultFunction, Init: defaultInit}
+	var root, ip string
+	for word := range strings.FieldsSeq(line) {
+		key, value, _ := strings.Cut(word, "=")
+		switch key {
+		case "nfsroot":
+			root = value
+		case "ip":
+			ip = value
+		case "init":
+			p.Init = value
+		case "ro", "rw":
+			p.Writable = key == "rw"
+		case node.GadgetArg:
+			p.Function = node.Function(value)
+		}
+	}
+	if !slices.Contains(node.Functions, p.Function) {
+		return Plan{}, fmt.Errorf("%s=%s: want one of %v", node.GadgetArg, p.Function, node.Functions)
+	}
+	if err := p.parseRoot(root); err != nil {
+		return Plan{}, err
+	}
+	return p, p.checkAddress(ip)
+}
+
+// parseRoot reads SERVER:DIRECTORY[,OPTIONS], where the directory is named as the
+// node (kernel documentation, admin-guide/nfs/nfsroot.rst).
+func (p *Plan) parseRoot(value string) error {
+	want := fmt.Sprintf("want %v:%s/p<n>", node.ControllerNFSAddr, node.NFSRoots)
+	value, _, _ = strings.Cut(value, ",")
+	host, dir, ok := strings.Cut(value, ":")
+	server, err := netip.ParseAddr(host)
+	if !ok || err != nil || !path.IsAbs(dir) {
+		return fmt.Errorf("nfsroot=%s: %s", value, want)
+	}
+	if p.ID, err = node.ParseID(path.Base(dir)); err != nil {
+		return fmt.Errorf("nfsroot=%s: %w", value, err)
+	}
+	p.Server, p.Root = server, dir
+	return nil
+}
+
+// checkAddress holds CLIENT:SERVER:GATEWAY:NETMASK:HOST:DEVICE:AUTOCONF against the
+// node's number: two that disagree are a root that was copied, not branded.
+func (p *Plan) checkAddress(value string) error {
+	fields := strings.Split(value, ":")
+	if len(fields) < 6 {
+		return fmt.Errorf("ip=%s: want %v:%v::255.255.255.0:%v:%s:static", value, p.ID.NFSAddr(), node.ControllerNFSAddr, p.ID, node.NFSLink)
+	}
+	if fields[0] != p.ID.NFSAddr().String() || fields[4] != p.ID.String() || fields[5] != node.NFSLink {
+		return fmt.Errorf("ip=%s: want %v, %v and %s, as nfsroot= is that of %[3]v", value, p.ID.NFSAddr(), p.ID, node.NFSLink)
+	}
+	return nil
+}
+
+// settings is the settings file that the gadget is made by until the system's own
+// is there.
+func (p Plan) settings() string {
+	return fmt.Sprintf("TYPE=%s\nID=%d\nGADGET=%s\n", node.USBBootType, p.ID, p.Function)
+}
+
+// versions are those of NFS, the best first. They are what the client of every
+// kernel of Raspberry Pi OS has built in.
+var versions = []string{"4.2", "4.1", "4.0", "3"}
+
+// options are what mount(2) wants to hear of an NFS root (nfs(5)). Locks of
+// version 3 are the node's own: the programs that would ask the server for them do
+// not run yet.
+func (p Plan) options(version string) string {
+	o := fmt.Sprintf("vers=%s,proto=tcp,addr=%v", version, p.Server)
+	if version == "3" {
+		return o + fmt.Sprintf(",mountproto=tcp,mountaddr=%v,nolock", p.Server)
+	}
+	return o + fmt.Sprintf(",clientaddr=%v", p.ID.NFSAddr())
+}
