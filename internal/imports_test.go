@@ -36,8 +36,9 @@ var rooms = map[string][]string{
 	"image/settings":     {"node", "tree/rootfs"},
 	"image/diskimage":    {"format/mbr", "format/xz"},
 	"image/packed":       {"format/xz", "image/diskimage"},
-	"image/provision":    {"node", "format/mbr", "format/fat", "format/ext4", "tree/rootfs", "tree/edit", "tree/recipe", "image/settings", "image/diskimage", "image/packed"},
+	"image/provision":    {"node", "format/mbr", "format/fat", "format/ext4", "tree/rootfs", "tree/edit", "tree/recipe", "image/settings", "image/diskimage", "image/packed", "pi/firstboot"},
 	"image/serve":        {"node", "tree/rootfs", "image/diskimage", "image/packed", "image/provision"},
+	"image/archive":      {"format/ext4", "tree/rootfs"},
 	"image/payload":      {"node", "tree/rootfs"},
 	"pi/firstboot":       {"node", "format/mbr", "format/fat", "tree/defaults", "tree/rootfs", "tree/edit", "tree/recipe", "linux/uevent"},
 	"image/card":         {"format/mbr", "format/fat", "format/ext4", "linux/uevent", "image/diskimage"},
@@ -65,6 +66,7 @@ var rooms = map[string][]string{
 // tests says what the tests of a room use besides what the room itself uses.
 var tests = map[string][]string{
 	"image/card":      {"format/xz", "image/sample"},
+	"image/archive":   {"image/sample"},
 	"linux/initramfs": {"lab/labtest"},
 	"linux/usbip":     {"lab/labtest", "lab/labtest/vm", "pi/gadget"},
 	"tree/rootfs":     {"format/xz", "image/sample"},

@@ -5,7 +5,7 @@
 set -eu
 
 # The judges of file systems, disk labels and compressed images.
-packages="e2fsprogs dosfstools mtools fdisk attr libcap2-bin xfsprogs btrfs-progs systemd openssl
+packages="e2fsprogs dosfstools mtools fdisk attr acl libcap2-bin xfsprogs btrfs-progs systemd openssl
 	xz-utils gzip zstd zip pixz p7zip-full libarchive-tools python3"
 # Clients of the server of images, and what checks what it tells Imager.
 packages="$packages curl wget wrk python3-jsonschema"

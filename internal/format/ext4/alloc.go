@@ -217,7 +217,7 @@ func (f *FS) freeInode(n inodeNumber, dir bool) error {
 	return f.sealInodeBitmap(g, &d, bitmap)
 }
 
-// An Extent is a range of bytes of the device.
+// An Extent is a range of bytes, of the device or of a file.
 type Extent struct{ Offset, Length int64 }
 
 // FreeExtents yields the parts of the device that hold nothing, in order. It stops

@@ -119,6 +119,44 @@ func (f *FS) readMapped(m *mapping, p []byte, off int64) error {
 	return nil
 }
 
+// DataExtents returns the parts of a regular file that hold data, in order. What
+// lies between them, and behind them up to the file's size, is zeros that take no
+// blocks.
+func (f *FS) DataExtents(name string) (extents []Extent, err error) {
+	err = f.look("extents", name, func() error {
+		ino, err := f.walk(name)
+		if err == nil {
+			extents, err = f.dataExtents(ino)
+		}
+		return err
+	})
+	return extents, err
+}
+
+func (f *FS) dataExtents(ino *inode) (extents []Extent, err error) {
+	if err := regular(ino); err != nil {
+		return nil, err
+	}
+	m, err := f.mapping(ino)
+	if err != nil {
+		return nil, err
+	}
+	blockSize := int64(f.blockSize)
+	for _, e := range m.extents {
+		start := int64(e.logical) * blockSize
+		end := min(start+int64(e.physical.count)*blockSize, ino.size())
+		if e.unwritten || end <= start { // blocks may lie behind the file's end
+			continue
+		}
+		if n := len(extents); n > 0 && extents[n-1].Offset+extents[n-1].Length == start {
+			extents[n-1].Length += end - start
+			continue
+		}
+		extents = append(extents, Extent{start, end - start})
+	}
+	return extents, nil
+}
+
 // ReadFile returns the content of a regular file.
 func (f *FS) ReadFile(name string) (data []byte, err error) {
 	err = f.look("read", name, func() error {

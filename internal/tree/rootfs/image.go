@@ -253,5 +253,8 @@ func (i *Image) Chmod(name string, perm fs.FileMode) error {
 	return i.Root.Chmod(name, perm)
 }
 
+// BootDir is the name of the directory that the boot partition is mounted at.
+func (i *Image) BootDir() string { return i.bootDir }
+
 // CommandLine is the name of the kernel command line in the image.
 func (i *Image) CommandLine() string { return path.Join(i.bootDir, CommandLine) }
