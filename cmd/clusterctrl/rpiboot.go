@@ -12,6 +12,7 @@ import (
 
 	"clusterctrl/internal/controller/rpiboot"
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/defaults"
 	"github.com/spf13/cobra"
 )
 
@@ -46,6 +47,12 @@ func rpibootCommand() *cobra.Command {
 		Example: rpibootExample,
 		Args:    exactly(0, "none; the directory is --dir"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("firmware") {
+				var err error
+				if s.Firmware, err = firmwareSetting(node.SettingsFile); err != nil {
+					return err
+				}
+			}
 			for _, dir := range []string{s.Dir, s.Firmware} {
 				if info, err := os.Stat(dir); dir != "" && err != nil {
 					return err
@@ -69,10 +76,27 @@ func rpibootCommand() *cobra.Command {
 	flags.StringVar(&s.Dir, "dir", node.RPIBootDir, "the boot files are in `DIR`")
 	flags.BoolVar(&s.Overlay, "overlay", false, "look first in the directory of the Pi's USB path")
 	flags.BoolVar(&loop, "loop", false, "go on after a Pi has its files, until Ctrl-C")
-	flags.StringVar(&s.Firmware, "firmware", "", "take bootcode.bin, start*.elf and fixup*.dat from `DIR`")
+	flags.StringVar(&s.Firmware, "firmware", "", "take bootcode.bin, start*.elf and fixup*.dat from `DIR` (default: BOOTCODE in "+node.SettingsFile+")")
 	flags.BoolVarP(&verbose, "verbose", "v", false, "show each file that a Pi asked for, also in vain")
 	flags.BoolVar(&asJSON, "json", false, "print an object a line")
 	return cmd
+}
+
+// firmwareSetting is what a settings file says of where firmware is, nothing where
+// there is no such file.
+func firmwareSetting(name string) (string, error) {
+	text, err := defaults.Read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	dir, err := text.Value("BOOTCODE")
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return dir, nil
 }
 
 // A rpibootLog prints what happens to Pis, a line for each event.
