@@ -1,0 +1,96 @@
+package disk
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+)
+
+// A file of changes holds what a node has written, over a base that it never
+// changes:
+//
+//	0       header, one block
+//	4096    map: a bit for each block of the disk, the lowest of each byte first
+//	data    the blocks that were written, each at its own place; the rest is a hole
+//
+// A block whose bit is set is read from here, any other from the base, which reads
+// as zeros behind its end. Where data starts follows from the disk's size.
+const (
+	blockSize = 4096
+	magic     = "clusterctrl disk"
+	version   = 1
+)
+
+// A header is a file's first bytes, little-endian, its checksum last.
+type header struct {
+	Magic    [16]byte
+	Version  uint32
+	Block    uint32 // size of a block in bytes
+	Size     int64  // of the disk, in bytes
+	BaseSize int64
+	Base     [sha256.Size]byte // the base's digest
+	Checksum uint32            // CRC-32 (IEEE) of what is before it
+}
+
+// ErrChanges is wrapped by errors about a file that holds no changes, or damaged
+// ones.
+var ErrChanges = errors.New("not a disk's changes")
+
+func newHeader(size, baseSize int64, base [sha256.Size]byte) header {
+	h := header{Version: version, Block: blockSize, Size: size, BaseSize: baseSize, Base: base}
+	copy(h.Magic[:], magic)
+	return h
+}
+
+// encode returns the header's block.
+func (h header) encode() ([]byte, error) {
+	buf, err := binary.Append(nil, binary.LittleEndian, h)
+	if err != nil {
+		return nil, err
+	}
+	sum := buf[:len(buf)-4]
+	binary.LittleEndian.PutUint32(buf[len(sum):], crc32.ChecksumIEEE(sum))
+	return append(buf, make([]byte, blockSize-len(buf))...), nil
+}
+
+// maxSize bounds the size of a disk, and so that of its map in memory: 2 TiB, which
+// is what a table of partitions in the first sector can describe.
+const maxSize = 2 << 40
+
+// readHeader reads and checks a file's header.
+func readHeader(from io.ReaderAt) (header, error) {
+	buf := make([]byte, binary.Size(header{}))
+	if _, err := from.ReadAt(buf, 0); err != nil {
+		return header{}, fmt.Errorf("%w: header: %w", ErrChanges, err)
+	}
+	var h header
+	if _, err := binary.Decode(buf, binary.LittleEndian, &h); err != nil {
+		return header{}, err
+	}
+	switch {
+	case !bytes.Equal(h.Magic[:], []byte(magic)):
+		return header{}, fmt.Errorf("%w: it begins with %.16q", ErrChanges, h.Magic)
+	case h.Version != version:
+		return header{}, fmt.Errorf("%w: version %d, want %d", ErrChanges, h.Version, version)
+	case h.Checksum != crc32.ChecksumIEEE(buf[:len(buf)-4]):
+		return header{}, fmt.Errorf("%w: its header is damaged", ErrChanges)
+	case h.Block != blockSize || h.Size <= 0 || h.Size > maxSize || h.Size%blockSize != 0 || h.BaseSize < 0 || h.BaseSize > h.Size:
+		return header{}, fmt.Errorf("%w: %d bytes in blocks of %d over a base of %d", ErrChanges, h.Size, h.Block, h.BaseSize)
+	}
+	return h, nil
+}
+
+// mapSize is the size of the map of a disk of size bytes, in whole blocks.
+func mapSize(size int64) int64 {
+	bits := size / blockSize
+	return roundUp((bits+7)/8, blockSize)
+}
+
+// dataStart is where the blocks of a disk of size bytes are in its file of changes.
+func dataStart(size int64) int64 { return blockSize + mapSize(size) }
+
+func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }
