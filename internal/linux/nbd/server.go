@@ -46,7 +46,7 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn) error {
 	case err != nil:
 		return err
 	}
-	c := client{disk: disk, in: in, out: conn, structured: h.structured, slots: make(chan struct{}, InFlight)}
+	c := newClient(disk, in, conn, h.structured)
 	err = c.serve()
 	c.requests.Wait()
 	if ctx.Err() != nil {
@@ -65,6 +65,10 @@ type client struct {
 
 	sending sync.Mutex // of a reply that is not to be mixed with others
 	out     net.Conn
+}
+
+func newClient(disk Disk, in *bufio.Reader, out net.Conn, structured bool) *client {
+	return &client{disk: disk, in: in, out: out, structured: structured, slots: make(chan struct{}, InFlight)}
 }
 
 // buffers hold pieces of data, for all clients.
