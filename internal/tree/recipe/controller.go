@@ -33,7 +33,7 @@ func Controller(s System, programs map[string][]byte) []edit.Edit {
 	edits = append(edits,
 		edit.Symlink{Target: "/" + path.Join(s.BootDir, "bootcode.bin"), Name: path.Join(inTree(node.RPIBootDir), "bootcode.bin")},
 		edit.EnableUnit{Unit: "clusterctrl-hostkeys.service"},
-		edit.RemoveMatching{Pattern: "etc/ssh/ssh_host_*_key*"},
+		edit.RemoveMatching{Pattern: hostKeys},
 		forgetMachine{s.Release},
 	)
 	edits = append(edits, s.settings()...)
@@ -45,6 +45,9 @@ func Controller(s System, programs map[string][]byte) []edit.Edit {
 	edits = append(edits, s.gadgetLink(node.CBridge, node.Unconfigured.Addr())...)
 	return append(edits, bootConfig(s.BootDir, node.CBridge), StartBranding{s.BootDir, node.CBridge, s.Arch})
 }
+
+// hostKeys are those of the SSH server.
+const hostKeys = "etc/ssh/ssh_host_*_key*"
 
 // cloudConfig keeps cloud-init from undoing what makes a node itself. Its
 // networks are left alone, for the sake of Wi-Fi that a user set: our profiles

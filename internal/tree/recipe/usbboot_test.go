@@ -1,0 +1,132 @@
+package recipe
+
+import (
+	"io/fs"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/edit"
+	"clusterctrl/internal/tree/rootfs"
+	"github.com/google/go-cmp/cmp"
+)
+
+// read returns the text of a file, or what the error says.
+func read(tree fs.FS, name string) string {
+	text, err := fs.ReadFile(tree, name)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// TestUSBBoot makes a controller's image the root of a card-less node, by values that
+// controllers of other makes know too.
+func TestUSBBoot(t *testing.T) {
+	for _, network := range networks {
+		t.Run(string(network), func(t *testing.T) {
+			s, tree := controllerImage(t, network)
+			err := edit.Apply(tree, []edit.Edit{
+				edit.WriteFile{Name: "etc/fstab", Data: "proc /proc proc defaults 0 0\nPARTUUID=1-01 /" + s.BootDir + " vfat defaults 0 2\nPARTUUID=1-02 / ext4 noatime 0 1\n#own\n"},
+				edit.WriteFile{Name: s.BootDir + "/cmdline.txt", Data: "console=ttyGS0,115200 console=tty1 root=PARTUUID=1-02 rootfstype=ext4 fsck.repair=yes rootwait resize clusterctrl.vendor init=/usr/sbin/reconfig-clusterctrl cbridge\n"},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			apply(t, tree, USBBoot(s, 5))
+			want := map[string]string{
+				s.BootDir + "/cmdline.txt": "console=tty1 rootwait root=/dev/nfs nfsroot=172.19.180.254:/var/lib/clusterctrl/nfs/p5 rw ip=172.19.180.5:172.19.180.254::255.255.255.0:p5:usb0.10:static fsck.mode=skip clusterctrl.gadget=rndis\n",
+				"etc/hostname":             "p5\n",
+				"etc/fstab":                "proc /proc proc defaults 0 0\n#own\n172.19.180.254:/var/lib/clusterctrl/nfs/p5/boot/firmware /boot/firmware nfs defaults 0 0\n",
+			}
+			if s.BootDir == "boot" {
+				want["etc/fstab"] = "proc /proc proc defaults 0 0\n#own\n"
+			}
+			for name, text := range want {
+				if diff := cmp.Diff(text, read(tree, name)); diff != "" {
+					t.Errorf("%s: -want +got:\n%s", name, diff)
+				}
+			}
+			for name, part := range map[string]string{
+				"etc/hosts":               "127.0.1.1\tp5\n",
+				"etc/default/clusterctrl": "\nTYPE=usbboot\n",
+				s.BootDir + "/config.txt": "\ndtoverlay=dwc2,dr_mode=peripheral\n",
+				"etc/systemd/system/networking.service.d/clusterctrl.conf": "\nExecStop=\n",
+			} {
+				if got := read(tree, name); !strings.Contains(got, part) {
+					t.Errorf("%s lacks %q:\n%s", name, part, got)
+				}
+			}
+			once := contents(t, tree)
+			apply(t, tree, USBBoot(s, 5))
+			if diff := cmp.Diff(once, contents(t, tree)); diff != "" {
+				t.Errorf("a second time: -before +after:\n%s", diff)
+			}
+		})
+	}
+}
+
+func apply(t *testing.T, tree rootfs.Tree, edits []edit.Edit) {
+	t.Helper()
+	if err := edit.Apply(tree, edits); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestUSBBootAnotherNode brands a copy of another node's root: it keeps the gadget that
+// its owner chose, and nothing by which that node is known.
+func TestUSBBootAnotherNode(t *testing.T) {
+	s, tree := controllerImage(t, rootfs.NetworkManager)
+	apply(t, tree, USBBoot(s, 5))
+	apply(t, tree, []edit.Edit{
+		edit.Setting{Name: inTree(node.SettingsFile), Key: "GADGET", Value: "ncm"},
+		edit.WriteFile{Name: "etc/machine-id", Data: "0123456789abcdef0123456789abcdef\n"},
+		edit.WriteFile{Name: "etc/ssh/ssh_host_ed25519_key", Data: "secret"},
+	})
+	apply(t, tree, USBBoot(s, 5)) // the same node again
+	if got := read(tree, "etc/ssh/ssh_host_ed25519_key"); got != "secret" {
+		t.Errorf("the host key of p5 as p5 again: %q", got)
+	}
+	apply(t, tree, USBBoot(s, 6))
+	if got := read(tree, "etc/machine-id"); got != "" {
+		t.Errorf("machine id of p6: %q", got)
+	}
+	if _, err := tree.Lstat("etc/ssh/ssh_host_ed25519_key"); err == nil {
+		t.Error("p6 has the host key of p5")
+	}
+	line := read(tree, s.BootDir+"/cmdline.txt")
+	if strings.Contains(line, "p5") || strings.Contains(line, "180.5:") || !strings.HasSuffix(line, " clusterctrl.gadget=ncm\n") || strings.Count(line, "ip=") != 1 {
+		t.Errorf("command line of p6: %s", line)
+	}
+}
+
+func TestKernels(t *testing.T) {
+	tree := fstest.MapFS{}
+	for _, release := range []string{
+		"6.12.25+rpt-rpi-v6", "6.12.9+rpt-rpi-v8", "6.12.25+rpt-rpi-v8", "6.12.25+rpt-rpi-2712",
+		"6.1.21-v7+", "6.1.21-v7l+", "6.12.34-arm64",
+	} {
+		tree["lib/modules/"+release+"/kernel/fs/x.ko"] = &fstest.MapFile{}
+	}
+	tree["lib/modules/6.13.1+rpt-rpi-v8/modules.dep"] = &fstest.MapFile{} // without modules
+	got, err := Kernels(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"initramfs": "6.12.25+rpt-rpi-v6", "initramfs7": "6.1.21-v7+", "initramfs7l": "6.1.21-v7l+",
+		"initramfs8": "6.12.34-arm64", "initramfs_2712": "6.12.25+rpt-rpi-2712",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	for release, want := range map[string]string{"6.1.21+": "initramfs", "5.10.103-v8+": "initramfs8", "4.19.97-v7l+": "initramfs7l"} {
+		if got := initramfsName(release); got != want {
+			t.Errorf("initramfsName(%s) = %s, want %s", release, got, want)
+		}
+	}
+	if _, err := Kernels(fstest.MapFS{"lib/modules/1/modules.dep": {}}); err == nil {
+		t.Error("a tree without a kernel was taken")
+	}
+}
