@@ -1,0 +1,215 @@
+// Package nfs keeps the roots of nodes that have no card: directories on the
+// controller that nodes mount over NFS.
+//
+// A node is root in its own root, so all that lies there is its word against the
+// controller's: nothing in there is run, and no name or link in there leads the
+// controller out of it. A root has its name only once it is complete.
+package nfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"syscall"
+
+	"clusterctrl/internal/node"
+	"golang.org/x/sys/unix"
+)
+
+// Roots is the directory of all roots, usually [node.NFSRoots]. Nodes cannot write
+// to it.
+type Roots struct {
+	dir  *os.Root
+	lock *os.File
+}
+
+// ErrBusy is wrapped by the error that another program changes roots.
+var ErrBusy = errors.New("another program is changing the roots")
+
+// Open opens the directory, and keeps other programs from changing roots until
+// Close.
+func Open(dir string) (*Roots, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := root.Open(".")
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = ErrBusy
+		}
+		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), lock.Close(), root.Close())
+	}
+	return &Roots{root, lock}, nil
+}
+
+// Close lets others change roots.
+func (r *Roots) Close() error { return errors.Join(r.lock.Close(), r.dir.Close()) }
+
+// Has reports whether a node has a root. Images come with an empty directory for
+// each node.
+func (r *Roots) Has(id node.ID) (bool, error) {
+	dir, err := r.dir.Open(id.String())
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	_, err = dir.Readdirnames(1)
+	if err == io.EOF {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Names of what is not complete any more, or not yet. No node is called so.
+func partName(id node.ID) string { return "." + id.String() + ".part" }
+func oldName(id node.ID) string  { return "." + id.String() + ".old" }
+
+// An Addition is what Add makes roots of.
+type Addition struct {
+	Archive io.Reader // tar
+	// Brand makes the tree in a directory the root of a node.
+	Brand func(dir string, id node.ID) error
+	// Replace has roots that are there give way.
+	Replace bool
+}
+
+// Add unpacks an archive for several nodes at once, brands each, and gives each its
+// name. After an error, or a power cut, nodes that have no name yet have no root,
+// and those that had one before have it still.
+func (r *Roots) Add(ctx context.Context, a Addition, ids ...node.ID) error {
+	if err := r.mayAdd(a.Replace, ids); err != nil {
+		return err
+	}
+	parts, err := r.makeParts(ids)
+	defer func() {
+		for _, p := range parts {
+			p.Close()
+		}
+		for _, id := range ids {
+			_ = r.dir.RemoveAll(partName(id))
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	if err := unpack(ctx, a.Archive, parts); err != nil {
+		return full(err)
+	}
+	for i, id := range ids {
+		if err := a.Brand(parts[i].Name(), id); err != nil {
+			return fmt.Errorf("%v: %w", id, full(err))
+		}
+	}
+	if err := unix.Syncfs(int(r.lock.Fd())); err != nil {
+		return full(err)
+	}
+	for _, id := range ids {
+		if err := r.publish(id); err != nil {
+			return fmt.Errorf("%v: %w", id, err)
+		}
+	}
+	return r.lock.Sync()
+}
+
+func (r *Roots) mayAdd(replace bool, ids []node.ID) error {
+	for _, id := range ids {
+		there, err := r.Has(id)
+		if err != nil {
+			return err
+		}
+		if there && !replace {
+			return fmt.Errorf("%v has a root already: remove it first, or replace it with --force", id)
+		}
+	}
+	return nil
+}
+
+// makeParts makes an empty directory for each node, without what an earlier try
+// left.
+func (r *Roots) makeParts(ids []node.ID) ([]*os.Root, error) {
+	var parts []*os.Root
+	for _, id := range ids {
+		name := partName(id)
+		if err := errors.Join(r.dir.RemoveAll(name), r.dir.Mkdir(name, 0o700)); err != nil {
+			return parts, err
+		}
+		part, err := r.dir.OpenRoot(name)
+		if err != nil {
+			return parts, err
+		}
+		parts = append(parts, part)
+	}
+	return parts, nil
+}
+
+// publish gives a complete root its node's name.
+func (r *Roots) publish(id node.ID) error {
+	old := oldName(id)
+	if err := r.dir.RemoveAll(old); err != nil {
+		return err
+	}
+	there, err := r.Has(id)
+	if err != nil {
+		return err
+	}
+	if there {
+		if err := r.dir.Rename(id.String(), old); err != nil {
+			return err
+		}
+	}
+	if err := r.dir.Rename(partName(id), id.String()); err != nil {
+		return err
+	}
+	return errors.Join(flushExports(), r.dir.RemoveAll(old))
+}
+
+// Remove takes a node's root away and leaves the empty directory that is exported.
+func (r *Roots) Remove(id node.ID) error {
+	there, err := r.Has(id)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return fmt.Errorf("%v has no root", id)
+	}
+	old := oldName(id)
+	if err := errors.Join(r.dir.RemoveAll(old), r.dir.Rename(id.String(), old)); err != nil {
+		return err
+	}
+	return errors.Join(r.dir.Mkdir(id.String(), 0o755), flushExports(), r.dir.RemoveAll(old))
+}
+
+// full says what to do where there is no room.
+func full(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: remove roots that are not used (clusterctrl usbboot remove), or give the controller a larger card", err)
+	}
+	return err
+}
+
+// exportCaches are where the kernel's NFS server keeps which directory an exported
+// name is (Documentation/filesystems/nfs/rpc-cache.rst).
+var exportCaches = []string{"/proc/net/rpc/nfsd.export/flush", "/proc/net/rpc/nfsd.fh/flush"}
+
+// flushExports has an NFS server that runs look exported names up again. All that is
+// older than a time far ahead is forgotten.
+func flushExports() error {
+	for _, name := range exportCaches {
+		err := os.WriteFile(name, []byte("9999999999\n"), 0)
+		if err != nil && !slices.ContainsFunc([]error{fs.ErrNotExist, syscall.ENOENT}, func(e error) bool { return errors.Is(err, e) }) {
+			return err
+		}
+	}
+	return nil
+}
