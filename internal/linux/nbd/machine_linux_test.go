@@ -165,7 +165,10 @@ func inMachine(t *testing.T) {
 	must(err)
 	must(n.Connect(0, nbd.Timeouts{Dead: 10 * time.Minute}))
 
-	// Its partition appears by itself.
+	// Its partition appears once somebody has opened it.
+	disk, err := os.OpenFile("/dev/nbd0", os.O_RDWR|unix.O_DIRECT, 0)
+	must(err)
+	defer disk.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	must(uevent.Wait(ctx, func() (bool, error) {
@@ -173,9 +176,6 @@ func inMachine(t *testing.T) {
 		return err == nil, nil
 	}, "block"))
 
-	disk, err := os.OpenFile("/dev/nbd0", os.O_RDWR|unix.O_DIRECT, 0)
-	must(err)
-	defer disk.Close()
 	buf := aligned(1 << 20)
 	_, err = disk.ReadAt(buf, 4<<20)
 	must(err)
