@@ -21,15 +21,15 @@ import (
 // A Plan is what the kernel's command line asks for.
 type Plan struct {
 	ID       node.ID
-	Function node.Function
+	Gadget   node.Gadget
 	Server   netip.Addr // of the NFS root
 	Root     string     // its directory there
 	Writable bool
 	Init     string // the system's first program
 }
 
-// defaultFunction is ECM: NFS over RNDIS has shown pings of twelve seconds.
-const defaultFunction = node.ECM
+// defaultGadget is ECM: NFS over RNDIS has shown pings of twelve seconds.
+const defaultGadget = node.ECM
 
 // defaultInit is what the kernel would start, too.
 const defaultInit = "/sbin/init"
@@ -38,7 +38,7 @@ const defaultInit = "/sbin/init"
 // [node.GadgetArg] of a kernel's command line. The last of each counts. What it
 // does not understand of these is an error: a node never guesses its number.
 func ParseCommandLine(line string) (Plan, error) {
-	p := Plan{Function: defaultFunction, Init: defaultInit}
+	p := Plan{Gadget: defaultGadget, Init: defaultInit}
 	var root, ip string
 	for word := range strings.FieldsSeq(line) {
 		key, value, _ := strings.Cut(word, "=")
@@ -52,11 +52,11 @@ func ParseCommandLine(line string) (Plan, error) {
 		case "ro", "rw":
 			p.Writable = key == "rw"
 		case node.GadgetArg:
-			p.Function = node.Function(value)
+			p.Gadget = node.Gadget(value)
 		}
 	}
-	if !slices.Contains(node.Functions, p.Function) {
-		return Plan{}, fmt.Errorf("%s=%s: want one of %v", node.GadgetArg, p.Function, node.Functions)
+	if !slices.Contains(node.Gadgets, p.Gadget) {
+		return Plan{}, fmt.Errorf("%s=%s: want one of %v", node.GadgetArg, p.Gadget, node.Gadgets)
 	}
 	if err := p.parseRoot(root); err != nil {
 		return Plan{}, err
@@ -97,7 +97,7 @@ func (p *Plan) checkAddress(value string) error {
 // settings is the settings file that the gadget is made by until the system's own
 // is there.
 func (p Plan) settings() string {
-	return fmt.Sprintf("TYPE=%s\nID=%d\nGADGET=%s\n", node.USBBootType, p.ID, p.Function)
+	return fmt.Sprintf("TYPE=%s\nID=%d\nGADGET=%s\n", node.USBBootType, p.ID, p.Gadget)
 }
 
 // versions are those of NFS, the best first. They are what the client of every

@@ -45,7 +45,7 @@ func run(args []string) error {
 	if err := startGadget(p); err != nil {
 		return err
 	}
-	say("%v over %s, root on %v", p.ID, p.Function, p.Server)
+	say("%v over %s, root on %v", p.ID, p.Gadget, p.Server)
 	if err := startNetwork(p); err != nil {
 		return err
 	}

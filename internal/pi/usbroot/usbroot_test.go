@@ -14,9 +14,9 @@ import (
 const good = "console=serial0,115200 root=/dev/nfs nfsroot=172.19.180.254:/var/lib/clusterctrl/nfs/p5 rw ip=172.19.180.5:172.19.180.254::255.255.255.0:p5:usb0.10:static fsck.mode=skip rootwait\n"
 
 func TestParseCommandLine(t *testing.T) {
-	plan := Plan{ID: 5, Function: node.ECM, Server: netip.MustParseAddr("172.19.180.254"), Root: "/var/lib/clusterctrl/nfs/p5", Writable: true, Init: "/sbin/init"}
+	plan := Plan{ID: 5, Gadget: node.ECM, Server: netip.MustParseAddr("172.19.180.254"), Root: "/var/lib/clusterctrl/nfs/p5", Writable: true, Init: "/sbin/init"}
 	ncm := plan
-	ncm.Function, ncm.Init, ncm.Writable = node.NCM, "/bin/sh", false
+	ncm.Gadget, ncm.Init, ncm.Writable = node.NCM, "/bin/sh", false
 	for _, tt := range []struct {
 		name, line string
 		want       Plan
