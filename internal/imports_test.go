@@ -50,6 +50,7 @@ var rooms = map[string][]string{
 	"controller/nat":         {"node"},
 	"lab":                    {"node", "image/provision", "format/mbr", "format/fat", "tree/rootfs", "image/diskimage", "linux/initramfs", "linux/kmod", "lab/board", "lab/cable", "lab/inside", "lab/usb"},
 	"controller/rpiboot":     {"linux/uevent", "linux/usbfs"},
+	"lab/bootrom":            {"lab/usb", "linux/usbip"},
 	"lab/cable":              {"linux/usbip", "linux/uevent"},
 	"lab/inside":             {"format/mbr", "linux/initramfs", "linux/uevent", "linux/usbip", "lab/cable"},
 	"lab/usb":                {"linux/usbip", "lab/cable"},
@@ -78,6 +79,8 @@ var tests = map[string][]string{
 	"pi/gadget":       {"lab", "lab/labtest", "lab/labtest/guest", "lab/labtest/traffic", "linux/usbip", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"lab":             {"lab/labtest"},
 	"lab/usb":         {"linux/uevent", "lab/labtest", "lab/labtest/vm"},
+	"controller/rpiboot": {"lab/bootrom", "lab/labtest", "lab/labtest/vm", "lab/usb", "linux/usbip"},
+}
 
 	"controller/power": {"lab/board", "lab/labtest", "lab/labtest/vm", "linux/usbip"},
 }

@@ -156,6 +156,9 @@ func (p *player) submit(c command) error {
 		}
 		in, err := p.transfer(ctx, e, c, out)
 		p.answer(e, c, in, err)
+		if l, ok := p.device.(Listener); ok {
+			l.Answered(e.number)
+		}
 	})
 	return nil
 }

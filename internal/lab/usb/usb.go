@@ -57,6 +57,12 @@ const (
 	VendorInInterface  = 0xc1
 )
 
+// A Listener is a device that wants to know when the answer to a transfer is on its way
+// to the host, since it then leaves the bus, for instance.
+type Listener interface {
+	Answered(endpoint uint8)
+}
+
 // ControlOnly is a part of devices that have no endpoint but the control one.
 type ControlOnly struct{}
 

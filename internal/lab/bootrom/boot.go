@@ -1,0 +1,68 @@
+package bootrom
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// loader are the files that bootcode.bin asks for, in its order.
+var loader = []string{"autoboot.txt", "config.txt", "recovery.elf", "start.elf", "fixup.dat"}
+
+// Load does the first two parts of a start: the ROM's and bootcode's. Start.elf then
+// runs a program of its own: see [Pi.Run].
+func (p *Pi) Load(ctx context.Context) error {
+	bootcode, err := p.ROM(ctx)
+	if err != nil {
+		return fmt.Errorf("ROM: %w", err)
+	}
+	if len(bootcode) == 0 {
+		return errors.New("ROM: it was given no bootcode")
+	}
+	err = p.Run(ctx, func(h *Host) error {
+		for _, name := range loader {
+			_, err := h.Fetch(name)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			if name == "start.elf" && err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("bootcode.bin: %w", err)
+	}
+	return nil
+}
+
+// System are the files that start.elf fetches, in its order, for a system with these
+// names. An overlay is asked for by three names.
+func System(kernel, initramfs, deviceTree string, overlays ...string) func(*Host) error {
+	names := []string{"config.txt", "config.txt", "cmdline.txt", kernel, initramfs, deviceTree, "config.txt"}
+	return func(h *Host) error {
+		for _, name := range names {
+			if _, err := h.Fetch(name); err != nil {
+				return err
+			}
+		}
+		for _, overlay := range overlays {
+			if err := h.overlay(overlay); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func (h *Host) overlay(name string) error {
+	for _, suffix := range []string{".dtbo", "-overlay.dtb", ".dtb"} {
+		_, err := h.Fetch("overlays/" + name + suffix)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil // firmware goes on without it
+}
