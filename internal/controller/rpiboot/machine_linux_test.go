@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"clusterctrl/internal/lab/bootrom"
@@ -39,6 +40,8 @@ type room struct {
 	mu    sync.Mutex
 	told  *sync.Cond
 	steps map[string]int // how often a Pi came to a step, by USB path and step
+	// pull pulls out the Pi at a USB path, if the server must not give it up.
+	pull map[string]context.CancelCauseFunc
 }
 
 func (r *room) report(e Event) {
@@ -46,6 +49,19 @@ func (r *room) report(e Event) {
 	defer r.mu.Unlock()
 	r.steps[e.Path+" "+string(e.Step)]++
 	r.told.Broadcast()
+	if pull := r.pull[e.Path]; pull != nil && e.Step == Failed && !errors.Is(e.Err, syscall.ENODEV) {
+		pull(fmt.Errorf("the server gave it up: %w", e.Err))
+	}
+}
+
+// minds has the Pi at a USB path pulled out when the server gives it up, since the Pi
+// would wait for ever, until the context ends.
+func (r *room) minds(ctx context.Context, path string) context.Context {
+	ctx, pull := context.WithCancelCause(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pull[path] = pull
+	return ctx
 }
 
 // await waits until a Pi has come to a step n times.
@@ -61,7 +77,7 @@ func (r *room) await(path string, step Step, n int) {
 func usbPath(port int) string { return fmt.Sprintf("1-%d", port+1) }
 
 func newRoom(t *testing.T) *room {
-	r := &room{dir: t.TempDir(), steps: map[string]int{}}
+	r := &room{dir: t.TempDir(), steps: map[string]int{}, pull: map[string]context.CancelCauseFunc{}}
 	r.told = sync.NewCond(&r.mu)
 	files := map[string][]byte{
 		"bootcode.bin": noise(50_003, 1), "config.txt": []byte("# common\n"),
@@ -112,6 +128,9 @@ func (r *room) pi(port int, product uint16, interfaces int) (*bootrom.Pi, map[st
 }
 
 func inMachine(t *testing.T) {
+	if err := os.Mkdir(os.TempDir(), 0o700); err != nil { // an initramfs has none
+		t.Fatal(err)
+	}
 	r := newRoom(t)
 	ctx, stop := context.WithCancel(t.Context())
 	server := Server{Dir: r.dir, Overlay: true, Roots: "/nowhere", Report: r.report}
@@ -147,12 +166,13 @@ func (r *room) boots(t *testing.T, port int) {
 		product, interfaces, chip = bootrom.Zero2, 2, "2710/"
 	}
 	pi, got := r.pi(port, product, interfaces)
-	if err := pi.Load(t.Context()); err != nil {
+	ctx := r.minds(t.Context(), usbPath(port))
+	if err := pi.Load(ctx); err != nil {
 		t.Errorf("%s: %v", usbPath(port), err)
 		return
 	}
 	system := bootrom.System("kernel.img", "initramfs", "bcm2708-rpi-zero.dtb", "dwc2", "old", "none")
-	if err := pi.Run(t.Context(), system); err != nil {
+	if err := pi.Run(ctx, system); err != nil {
 		t.Errorf("%s: start.elf: %v", usbPath(port), err)
 		return
 	}

@@ -34,17 +34,17 @@ type Pi struct {
 
 // on has a connection on the port while a program runs.
 func (p *Pi) on(ctx context.Context, serial uint8, program func(context.Context, *connection) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	c := newConnection(p.Product, serial, p.Interfaces)
 	pulled := make(chan error, 1)
 	go func() {
 		err := p.Port(ctx, c)
-		cancel() // a program whose cable is pulled has nobody to talk to
+		cancel(err) // a program whose cable is pulled has nobody to talk to
 		pulled <- err
 	}()
 	err := program(ctx, c)
-	cancel()
+	cancel(nil)
 	if portErr := <-pulled; err == nil {
 		err = portErr
 	}
