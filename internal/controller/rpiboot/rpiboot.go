@@ -35,13 +35,11 @@ type Transport interface {
 	BulkOut(endpoint uint8, data []byte, timeout time.Duration) (int, error)
 }
 
-// How long a step may take. A read waits until the Pi wants something; one that
-// gave up earlier and tried again would take the end of one message for the start
-// of the next.
 const (
-	announceTime = time.Second
-	pieceTime    = 5 * time.Second
-	readTime     = 20 * time.Second
+	// A transfer may take this long. A read waits until the Pi wants something; one
+	// that gave up earlier and tried again would take the end of one message for the
+	// start of the next. A write is done at once, but on a host that is busy.
+	transferTime = 20 * time.Second
 	// A Pi that has come onto the bus, or has got bootcode, wants to be left alone
 	// for a while before it is asked anything.
 	settleTime = time.Second
@@ -196,7 +194,7 @@ func (c *Conn) log(r Request) {
 
 // announce tells the Pi a length: of what follows or, as an answer, of a file.
 func (c *Conn) announce(length int64) error {
-	_, err := c.Transport.Control(false, uint16(length), uint16(length>>16), nil, announceTime)
+	_, err := c.Transport.Control(false, uint16(length), uint16(length>>16), nil, transferTime)
 	return err
 }
 
@@ -211,7 +209,7 @@ func (c *Conn) write(length int64, from io.Reader) error {
 		if _, err := io.ReadFull(from, piece); err != nil {
 			return err // shorter than when it was asked for its size
 		}
-		n, err := c.Transport.BulkOut(c.Endpoint, piece, pieceTime)
+		n, err := c.Transport.BulkOut(c.Endpoint, piece, transferTime)
 		if err != nil {
 			return err
 		}
@@ -225,7 +223,7 @@ func (c *Conn) write(length int64, from io.Reader) error {
 
 // read reads what the Pi has to say, all of buf.
 func (c *Conn) read(buf []byte) error {
-	n, err := c.Transport.Control(true, uint16(len(buf)), uint16(len(buf)>>16), buf, readTime)
+	n, err := c.Transport.Control(true, uint16(len(buf)), uint16(len(buf)>>16), buf, transferTime)
 	if err != nil {
 		return err
 	}
