@@ -18,6 +18,7 @@ import (
 	"clusterctrl/internal/lab/labtest"
 	"clusterctrl/internal/lab/labtest/vm"
 	"clusterctrl/internal/lab/usb"
+	"clusterctrl/internal/linux/uevent"
 	"clusterctrl/internal/linux/usbip"
 	"golang.org/x/sys/unix"
 )
@@ -125,9 +126,18 @@ func (r *room) pi(port int, product uint16, interfaces int) (*bootrom.Pi, map[st
 			}
 			<-ctx.Done()
 			plug.Pull()
-			return plug.Wait()
+			return errors.Join(plug.Wait(), left(usbPath(port)))
 		},
 	}, got
+}
+
+// left waits until the kernel has seen a device leave. A transfer that is under way
+// until then would be one of the device that comes next on the port.
+func left(usbPath string) error {
+	return uevent.Wait(context.Background(), func() (bool, error) {
+		// The directory itself goes after the event.
+		return attribute(filepath.Join(usbDevices, usbPath), "idVendor") == "", nil
+	}, "usb")
 }
 
 func inMachine(t *testing.T) {
@@ -202,6 +212,7 @@ func (r *room) pulled(t *testing.T, port int) {
 	for at := range 6 {
 		pi, _ := r.pi(port, bootrom.Zero2, 2)
 		err := pi.Run(t.Context(), func(h *bootrom.Host) error {
+			r.await(usbPath(port), Found, at+1)
 			for range at {
 				if _, err := h.Fetch("fixup.dat"); err != nil {
 					return err
