@@ -36,20 +36,21 @@ var rooms = map[string][]string{
 	"image/settings":         {"node", "tree/rootfs"},
 	"image/diskimage":        {"format/mbr", "format/xz"},
 	"image/packed":           {"format/xz", "image/diskimage"},
-	"image/provision":        {"node", "format/mbr", "format/fat", "format/ext4", "tree/rootfs", "tree/edit", "tree/recipe", "image/settings", "image/diskimage", "image/packed", "pi/firstboot"},
+	"image/provision":        {"node", "format/mbr", "format/fat", "format/ext4", "tree/rootfs", "tree/edit", "tree/recipe", "image/settings", "image/diskimage", "image/packed"},
 	"image/serve":            {"node", "tree/rootfs", "image/diskimage", "image/packed", "image/provision"},
-	"image/archive":          {"format/ext4", "tree/rootfs"},
 	"image/payload":          {"node", "tree/rootfs"},
 	"pi/firstboot":           {"node", "format/mbr", "format/fat", "tree/defaults", "tree/rootfs", "tree/edit", "tree/recipe", "linux/uevent"},
 	"image/card":             {"format/mbr", "format/fat", "format/ext4", "linux/uevent", "image/diskimage"},
 	"pi/hostname":            {"node", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"pi/gadget":              {"node", "linux/kmod", "linux/uevent", "tree/defaults"},
-	"pi/usbroot":             {"node", "linux/initramfs", "pi/gadget"},
 	"controller/cluster":     {"node", "linux/uevent"},
 	"controller/power":       {"node", "linux/uevent", "tree/defaults", "controller/cluster"},
 	"controller/nat":         {"node"},
 	"lab":                    {"node", "image/provision", "format/mbr", "format/fat", "tree/rootfs", "image/diskimage", "linux/initramfs", "linux/kmod", "lab/board", "lab/cable", "lab/inside", "lab/usb"},
 	"controller/rpiboot":     {"linux/uevent", "linux/usbfs"},
+	"controller/usbboot/nfs": {"node"},
+	"pi/usbroot":             {"node", "linux/initramfs", "pi/gadget"},
+	"image/archive":          {"format/ext4", "tree/rootfs"},
 	"lab/bootrom":            {"lab/usb", "linux/usbip"},
 	"lab/cable":              {"linux/usbip", "linux/uevent"},
 	"lab/inside":             {"format/mbr", "linux/initramfs", "linux/uevent", "linux/usbip", "lab/cable"},
@@ -58,7 +59,6 @@ var rooms = map[string][]string{
 	"lab/labtest":            {"linux/initramfs"},
 	"lab/labtest/guest":      {"linux/initramfs", "linux/uevent"},
 	"lab/labtest/vm":         {"lab", "lab/labtest", "lab/labtest/guest"},
-	"controller/usbboot/nfs": {"node"},
 	// Programs of the tests' machines.
 	"lab/labtest/editor":    {"lab/labtest/guest"},
 	"lab/labtest/restarter": {"lab/labtest/guest"},
@@ -68,10 +68,8 @@ var rooms = map[string][]string{
 // tests says what the tests of a room use besides what the room itself uses.
 var tests = map[string][]string{
 	"image/card":      {"format/xz", "image/sample"},
-	"image/archive":   {"image/sample"},
 	"linux/initramfs": {"lab/labtest"},
-	"linux/usbip":     {"lab/labtest", "lab/labtest/vm", "pi/gadget", "lab", "lab/labtest/guest"},
-	"linux/nbd":       {"lab", "lab/labtest", "lab/labtest/guest", "linux/uevent"},
+	"linux/usbip":     {"lab/labtest", "lab/labtest/vm", "pi/gadget"},
 	"tree/rootfs":     {"format/xz", "image/sample"},
 	"image/provision": {"format/xz", "image/sample"},
 	"image/serve":     {"image/settings", "image/sample"},
@@ -79,10 +77,11 @@ var tests = map[string][]string{
 	"pi/gadget":       {"lab", "lab/labtest", "lab/labtest/guest", "lab/labtest/traffic", "linux/usbip", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"lab":             {"lab/labtest"},
 	"lab/usb":         {"linux/uevent", "lab/labtest", "lab/labtest/vm"},
-	"controller/rpiboot": {"lab/bootrom", "lab/labtest", "lab/labtest/vm", "lab/usb", "linux/usbip"},
-}
 
-	"controller/power": {"lab/board", "lab/labtest", "lab/labtest/vm", "linux/usbip"},
+	"controller/power":   {"lab/board", "lab/labtest", "lab/labtest/vm", "linux/usbip"},
+	"image/archive":      {"image/sample"},
+	"linux/nbd":          {"lab", "lab/labtest", "lab/labtest/guest", "linux/uevent"},
+	"controller/rpiboot": {"lab/bootrom", "lab/labtest", "lab/labtest/vm", "lab/usb", "linux/usbip"},
 }
 
 // imports returns which rooms of this module each room uses, and which its
