@@ -11,6 +11,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"iter"
 	"sync"
 )
@@ -146,7 +147,7 @@ func (w *writing) wipe() error {
 	head := w.buffers[0][:min(headSize, w.Image.Size())]
 	clear(head)
 	if _, err := w.Device.WriteAt(head, 0); err != nil {
-		return fmt.Errorf("write at byte 0: %w", err)
+		return fmt.Errorf("write at byte 0: %w", bare(err))
 	}
 	if err := w.wipeCopy(); err != nil {
 		return err
@@ -166,14 +167,14 @@ func (w *writing) wipeCopy() error {
 	}
 	sector := w.buffers[0][:SectorSize]
 	if _, err := w.Device.ReadAt(sector, last); err != nil {
-		return fmt.Errorf("read at byte %d: %w", last, err)
+		return fmt.Errorf("read at byte %d: %w", last, bare(err))
 	}
 	if !bytes.HasPrefix(sector, []byte("EFI PART")) {
 		return nil
 	}
 	clear(sector)
 	if _, err := w.Device.WriteAt(sector, last); err != nil {
-		return fmt.Errorf("write at byte %d: %w", last, err)
+		return fmt.Errorf("write at byte %d: %w", last, bare(err))
 	}
 	return nil
 }
@@ -184,12 +185,20 @@ func (w *writing) write(ctx context.Context) error {
 	defer show.Close()
 	return w.pass(ctx, w.fill, func(p []byte, off int64) error {
 		if _, err := w.Device.WriteAt(p, off); err != nil {
-			return fmt.Errorf("write at byte %d: %w", off, err)
+			return fmt.Errorf("write at byte %d: %w", off, bare(err))
 		}
 		w.written += int64(len(p))
 		show.Write(p)
 		return nil
 	})
+}
+
+// bare takes the path out of an error, which says it once already.
+func bare(err error) error {
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		return failed.Err
+	}
+	return err
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -228,7 +237,7 @@ func (w *writing) verify(ctx context.Context) error {
 
 func (w *writing) readBack(p []byte, off int64) error {
 	if n, err := w.Device.ReadAt(p, off); n < len(p) {
-		return fmt.Errorf("read at byte %d: %w", off, err)
+		return fmt.Errorf("read at byte %d: %w", off, bare(err))
 	}
 	return nil
 }
@@ -236,7 +245,7 @@ func (w *writing) readBack(p []byte, off int64) error {
 // finish writes the first sector, which makes the card one that boots.
 func (w *writing) finish() error {
 	if _, err := w.Device.WriteAt(w.head, 0); err != nil {
-		return fmt.Errorf("write at byte 0: %w", err)
+		return fmt.Errorf("write at byte 0: %w", bare(err))
 	}
 	if err := w.Device.Sync(); err != nil {
 		return fmt.Errorf("flush: %w", err)

@@ -53,14 +53,14 @@ func Main(m *testing.M) {
 
 // Boot boots an amd64 machine with this test as /init, and with the modules and the
 // files of an initramfs. It fails if the test does there, or if its kernel says that
-// it has a bug.
-func Boot(t *testing.T, in labtest.Initramfs) {
+// it has a bug. The machine may be given more, such as disks.
+func Boot(t *testing.T, in labtest.Initramfs, more ...func(*lab.Config)) {
 	t.Helper()
 	kernel := labtest.NewKernel(t, labtest.AMD64)
 	in.Init = ourselves(t)
 	var console bytes.Buffer
 	transcript, ctx := labtest.Listen(t, io.MultiWriter(&console, t.Output()))
-	m, err := lab.New(ctx, lab.Config{
+	config := lab.Config{
 		Model:      "amd64",
 		Transcript: transcript,
 		Software: &lab.Software{
@@ -68,7 +68,11 @@ func Boot(t *testing.T, in labtest.Initramfs) {
 			Initramfs:   kernel.Initramfs(t, in),
 			CommandLine: "quiet panic=-1",
 		},
-	})
+	}
+	for _, give := range more {
+		give(&config)
+	}
+	m, err := lab.New(ctx, config)
 	if err != nil {
 		t.Fatal(err)
 	}
