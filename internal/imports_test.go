@@ -74,7 +74,7 @@ var tests = map[string][]string{
 	"image/provision": {"format/xz", "image/sample"},
 	"image/serve":     {"image/settings", "image/sample"},
 	"pi/firstboot":    {"format/xz", "image/sample"},
-	"pi/gadget":       {"lab", "lab/labtest", "lab/labtest/guest", "lab/labtest/traffic", "linux/usbip", "tree/edit", "tree/recipe", "tree/rootfs"},
+	"pi/gadget":       {"lab/board", "lab/usb", "lab/labtest", "lab/labtest/traffic", "lab/labtest/vm", "linux/usbip", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"lab":             {"lab/labtest"},
 	"lab/usb":         {"linux/uevent", "lab/labtest", "lab/labtest/vm"},
 

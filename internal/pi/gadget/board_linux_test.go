@@ -15,14 +15,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"clusterctrl/internal/lab/board"
+	"clusterctrl/internal/lab/usb"
 	"clusterctrl/internal/linux/kmod"
+	"clusterctrl/internal/linux/usbip"
 )
 
 // boardIDs lists the ids that the driver of boards was told of.
 const boardIDs = "/sys/bus/usb/drivers/i2c-tiny-usb/new_id"
 
 // plugEarly plugs two boards into the machine before there is a udev.
-func plugEarly(t *testing.T) []*board {
+func plugEarly(t *testing.T) []*played {
 	t.Helper()
 	dir, err := kmod.Dir()
 	if err != nil {
@@ -31,15 +34,15 @@ func plugEarly(t *testing.T) []*board {
 	if err := kmod.Load(dir, "vhci-hcd"); err != nil {
 		t.Fatal(err)
 	}
-	early := []*board{newBoard(0x0010, 1), newBoard(0x001f, 2)}
+	early := []*played{newBoard(0x0010, 1), newBoard(0x001f, 2)}
 	for port, b := range early {
-		plug(t, port, &b.usbDevice)
+		b.plugIn(t, port)
 	}
 	return early
 }
 
 // boards is about the boards that switch nodes: each is an I2C bus, with a name.
-func boards(t *testing.T, early []*board) {
+func boards(t *testing.T, early []*played) {
 	for _, name := range []string{boardIDs, "/sys/class/i2c-dev"} {
 		if isThere(name) {
 			t.Fatalf("%s is there before udev has seen a board", name)
@@ -50,7 +53,7 @@ func boards(t *testing.T, early []*board) {
 
 	twin := newBoard(0x0010, 3)
 	all := append(early, twin)
-	plug(t, 2, &twin.usbDevice)
+	twin.plugIn(t, 2)
 	wantBoards(t, all...)
 	trigger(t, "add")
 	trigger(t, "change")
@@ -61,7 +64,7 @@ func boards(t *testing.T, early []*board) {
 	}
 	wantBoards(t)
 	for range 3 { // what has been here before
-		plug(t, 2, &twin.usbDevice)
+		twin.plugIn(t, 2)
 		wantBoards(t, twin)
 		twin.unplug(t)
 		wantBoards(t)
@@ -86,11 +89,11 @@ func others(t *testing.T) {
 		{0x3171, 0x0040}, {0x3171, 0x0041}, {0x05e3, 0x0608}, {0x3171, 0x0020}, {0x3171, 0x0025}, {0x3171, 0x000f}, {0x05e3, 0x0010},
 	} {
 		d := newBoard(id.product, 0)
-		d.vendor = id.vendor
-		plug(t, port, &d.usbDevice)
+		d.Vendor = id.vendor
+		d.plugIn(t, port)
 		await(t, "udev's word on "+d.dir, func() bool { return isThere("/run/udev/data/c" + read(d.dir+"/dev")) })
 		if driver, err := os.Readlink(d.part("driver")); err == nil {
-			t.Errorf("%04x:%04x is no board, but has the driver %s", d.vendor, d.product, driver)
+			t.Errorf("%04x:%04x is no board, but has the driver %s", d.Vendor, d.Product, driver)
 		}
 		d.unplug(t)
 	}
@@ -107,7 +110,7 @@ func trigger(t *testing.T, action string) {
 }
 
 // wantBoards wants these boards to work, and no trace of others.
-func wantBoards(t *testing.T, all ...*board) {
+func wantBoards(t *testing.T, all ...*played) {
 	t.Helper()
 	for _, b := range all {
 		b.check(t)
@@ -118,16 +121,16 @@ func wantBoards(t *testing.T, all ...*board) {
 }
 
 // check waits for a board to have its name, and speaks with it by that.
-func (b *board) check(t *testing.T) {
+func (b *played) check(t *testing.T) {
 	t.Helper()
 	var bus, link string
-	await(t, fmt.Sprintf("board %04x by name, on %s", b.product, b.dir), func() bool {
+	await(t, fmt.Sprintf("board %04x by name, on %s", b.Product, b.dir), func() bool {
 		bus = only(b.part("i2c-*"))
 		link = "/dev/ClusterCTRL-" + strings.TrimPrefix(bus, "i2c-")
 		return bus != "" && isThere(link)
 	})
 	if driver, err := os.Readlink(b.part("driver")); filepath.Base(driver) != "i2c-tiny-usb" {
-		t.Errorf("board %04x has the driver %q, %v", b.product, driver, err)
+		t.Errorf("board %04x has the driver %q, %v", b.Product, driver, err)
 	}
 	if target, err := os.Readlink(link); target != bus {
 		t.Errorf("%s leads to %q, %v; want %s", link, target, err, bus)
@@ -187,65 +190,53 @@ const (
 	dataRegister  = 0x05 // the first of eight
 )
 
-// A board is a USB device that is an I2C bus, as i2c-tiny-usb knows it, with a
-// chip of sixteen registers.
-type board struct {
-	usbDevice
-	order     byte
-	registers [16]byte
-	next      byte // register
-	answered  bool // the chip did, when it was last called
+// A played board is one that this test has plugged in.
+type played struct {
+	*board.Bus
+	order byte
+	plug  *usb.Plug
+	dir   string // of the kernel's device
 }
 
-func newBoard(product uint16, order byte) *board {
-	b := &board{usbDevice: usbDevice{vendor: 0x3171, product: product}, order: order}
-	b.registers[orderRegister] = order
-	b.answer = b.command
-	return b
+func newBoard(product uint16, order byte) *played {
+	f := &board.Firmware{Kind: board.Kind{Product: product}}
+	state := board.Delivered()
+	state.Order = order
+	f.Save(state)
+	return &played{Bus: f.Device(), order: order}
 }
 
-// command does what the driver asks for.
-func (b *board) command(s setup, out []byte) (in []byte, ok bool) {
-	const toInterface, fromInterface = 0x41, 0xc1 // the vendor's
-	const capabilities, setDelay, status = 1, 2, 3
-	const transfer, begin, end = 4, 1, 2
-	const plainI2C, acknowledged, notAcknowledged = 1, 1, 2
-	switch request := s.Request &^ (begin | end); {
-	case s.Type == fromInterface && s.Request == capabilities:
-		return []byte{plainI2C, 0, 0, 0}, true
-	case s.Type == toInterface && s.Request == setDelay:
-		return nil, true
-	case s.Type == fromInterface && s.Request == status && b.answered:
-		return []byte{acknowledged}, true
-	case s.Type == fromInterface && s.Request == status:
-		return []byte{notAcknowledged}, true
-	case s.Type == toInterface && request == transfer:
-		b.write(s.Index, out)
-		return nil, true
-	case s.Type == fromInterface && request == transfer:
-		return b.read(s.Index, s.Length), true
+// part is the name of something that the kernel has of the device's interface.
+func (b *played) part(name string) string {
+	return fmt.Sprintf("%s/%s:1.0/%s", b.dir, filepath.Base(b.dir), name)
+}
+
+// plugIn plugs a board into one of the machine's virtual USB ports, and returns when
+// the kernel has seen what it is.
+func (b *played) plugIn(t *testing.T, port int) {
+	t.Helper()
+	var err error
+	if b.plug, err = usb.PlugIn(t.Context(), usbip.Port(port), b); err != nil {
+		t.Fatal(err)
 	}
-	return nil, false
-}
-
-func (b *board) write(chip uint16, data []byte) {
-	b.answered = chip == boardChip
-	if !b.answered || len(data) == 0 {
-		return
-	}
-	b.next = data[0]
-	for _, value := range data[1:] {
-		b.registers[b.next%16] = value
-		b.next++
+	b.dir = ""
+	await(t, fmt.Sprintf("%04x:%04x on port %d", b.Vendor, b.Product, port), func() bool {
+		for _, dir := range glob(fmt.Sprintf("/sys/devices/platform/vhci_hcd.0/usb*/*-%d", port+1)) {
+			b.dir = dir
+		}
+		return b.dir != "" && isThere(b.part(""))
+	})
+	if got, want := read(b.dir+"/idVendor")+":"+read(b.dir+"/idProduct"), fmt.Sprintf("%04x:%04x", b.Vendor, b.Product); got != want {
+		t.Fatalf("%s is %s; want %s", b.dir, got, want)
 	}
 }
 
-func (b *board) read(chip, length uint16) []byte {
-	b.answered = chip == boardChip
-	data := make([]byte, length)
-	for i := range data {
-		data[i] = b.registers[b.next%16]
-		b.next++
+// unplug pulls the board out, and returns when the kernel has seen that.
+func (b *played) unplug(t *testing.T) {
+	t.Helper()
+	b.plug.Pull()
+	if err := b.plug.Wait(); err != nil {
+		t.Error(err)
 	}
-	return data
+	await(t, "the end of "+b.dir, func() bool { return !isThere(b.dir) })
 }

@@ -16,8 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"clusterctrl/internal/lab/labtest/guest"
 	"clusterctrl/internal/lab/labtest/traffic"
+	"clusterctrl/internal/lab/labtest/vm"
 	"clusterctrl/internal/linux/kmod"
 	"clusterctrl/internal/linux/uevent"
 	"clusterctrl/internal/node"
@@ -31,35 +31,21 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getpid() == 1 {
-		guest.Main(func() error { return runTests(m) })
-	}
-	if len(os.Args) > 2 && os.Args[1] == "child" {
+	if !vm.Inside() && len(os.Args) > 2 && os.Args[1] == "child" {
 		child(os.Args[2:])
 	}
-	os.Exit(m.Run())
-}
-
-// runTests runs as PID 1 in the virtual machine.
-func runTests(m *testing.M) error {
-	for _, dir := range []string{"/tmp", "/etc/default"} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-	}
-	os.Args = []string{"init", "-test.v", "-test.run=^TestMachine$"}
-	if m.Run() != 0 {
-		fmt.Println(failed)
-		return nil
-	}
-	fmt.Println(passed)
-	return nil
+	vm.Main(m)
 }
 
 // inMachine are the tests there. The order matters: modules that are loaded stay
 // so, and when a device controller vanishes, Linux 6.1 keeps the directory that
 // its network card was in and takes it for that of the next one.
 func inMachine(t *testing.T) {
+	for _, dir := range []string{"/tmp", "/etc/default"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	t.Run("lacking", lacking)
 	t.Run("no controller", noController)
 	t.Run("appears", appears)

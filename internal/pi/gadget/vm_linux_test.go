@@ -1,7 +1,6 @@
 package gadget
 
 import (
-	"bytes"
 	"maps"
 	"os"
 	"os/exec"
@@ -9,15 +8,15 @@ import (
 	"strings"
 	"testing"
 
-	"clusterctrl/internal/lab"
 	"clusterctrl/internal/lab/labtest"
+	"clusterctrl/internal/lab/labtest/vm"
 )
 
 // TestMachine has Linux judge the gadget: it boots a virtual machine whose only
 // program is this test, see [inMachine]. The machine has a device controller
 // that is wired to a USB port of its own.
 func TestMachine(t *testing.T) {
-	if os.Getpid() == 1 {
+	if vm.Inside() {
 		inMachine(t)
 		return
 	}
@@ -25,59 +24,7 @@ func TestMachine(t *testing.T) {
 	files := udevFiles(t)
 	files[compositePath[1:]] = labtest.Program(t, labtest.AMD64, "../../../cmd/clusterctrl")
 	maps.Copy(files, moduleFiles(t, filepath.Join(filepath.Dir(kernel.Image), "lib/modules")))
-	var console bytes.Buffer
-	transcript, ctx := labtest.Listen(t, &console)
-	m, err := lab.New(ctx, lab.Config{
-		Model:      "amd64",
-		Transcript: transcript,
-		Software: &lab.Software{
-			Kernel:      kernel.Image,
-			Initramfs:   kernel.Initramfs(t, labtest.Initramfs{Init: ourselves(t), Files: files}),
-			CommandLine: "quiet panic=-1",
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	boot, err := m.Boot(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	verdict, err := boot.Expect(ctx, passed, failed)
-	if err == nil {
-		_, err = boot.Wait()
-	}
-	if err := m.Close(); err != nil {
-		t.Error(err)
-	}
-	if err != nil || verdict != passed {
-		t.Errorf("%q, %v", verdict, err)
-	}
-	for _, trouble := range []string{"WARNING:", "BUG:", "Oops"} {
-		if bytes.Contains(console.Bytes(), []byte(trouble)) {
-			t.Errorf("the kernel says %s", trouble)
-		}
-	}
-	if t.Failed() || testing.Verbose() {
-		t.Log(console.String())
-	}
-}
-
-// What the console shows at the end.
-const (
-	passed = "gadget: all tests passed"
-	failed = "gadget: a test failed"
-)
-
-// ourselves builds this test as a static program and returns its path.
-func ourselves(t *testing.T) string {
-	out := filepath.Join(t.TempDir(), "init")
-	build := exec.Command("go", "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", out, ".")
-	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", build, err, text)
-	}
-	return out
+	vm.Boot(t, labtest.Initramfs{Files: files})
 }
 
 // The modules that the machine needs, those for which it plays the host at last.
