@@ -200,7 +200,7 @@ func cutPower(t *testing.T, log, card string) {
 			t.Fatalf("after %d writes, there is a partition table: %v", writes, hasTable(disk))
 		}
 	}
-	if tables != 1 || flushes < 3 || writes < 10 {
-		t.Errorf("%d writes, %d flushes, %d of the table: want some, 3, and 1", writes, flushes, tables)
+	if tables != 1 || flushes < 3 || writes < 3 { // large ones
+		t.Errorf("%d writes, %d flushes, %d of the table: want 3, 3, and 1", writes, flushes, tables)
 	}
 }
