@@ -15,7 +15,10 @@ import (
 // and 5. Its number differs from kernel to kernel.
 var lineChips = []string{"pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1"}
 
-type lineChip struct{ device }
+type lineChip struct {
+	device
+	label string
+}
 
 // openLines opens the chip of the header's pins.
 func openLines() (Lines, error) {
@@ -31,8 +34,9 @@ func openLines() (Lines, error) {
 			continue
 		}
 		var info unix.GPIOChipInfo
-		if err := d.control(unix.GPIO_GET_CHIPINFO_IOCTL, unsafe.Pointer(&info)); err == nil && slices.Contains(lineChips, text(info.Label[:])) {
-			return lineChip{d}, nil
+		err = d.control(unix.GPIO_GET_CHIPINFO_IOCTL, unsafe.Pointer(&info))
+		if label := text(info.Label[:]); err == nil && slices.Contains(lineChips, label) {
+			return lineChip{d, label}, nil
 		}
 		d.Close()
 	}
@@ -53,6 +57,9 @@ const (
 )
 
 func (c lineChip) Get(line int) (level, output bool, err error) {
+	if held := c.held(line); held.exists() {
+		return held.get()
+	}
 	info, err := c.info(line)
 	if err != nil {
 		return false, false, err
@@ -62,7 +69,13 @@ func (c lineChip) Get(line int) (level, output bool, err error) {
 	return level, info.Flags&lineIsOutput != 0, err
 }
 
+// Set drives a line. A kernel of before 2024 makes an input of a line as soon as
+// nobody holds it any more: then sysfs holds it, which outlives programs.
 func (c lineChip) Set(line int, level bool) error {
+	held := c.held(line)
+	if held.exists() {
+		return held.set(level)
+	}
 	config := unix.GPIOV2LineConfig{Flags: lineIsOutput, Num_attrs: 1}
 	config.Attrs[0].Attr.Id = unix.GPIO_V2_LINE_ATTR_ID_OUTPUT_VALUES
 	config.Attrs[0].Mask = onlyLine
@@ -72,12 +85,14 @@ func (c lineChip) Set(line int, level bool) error {
 	if _, err := c.request(line, config); err != nil {
 		return err
 	}
-	// Kernels of before 2024 make an input of a line that nobody holds.
 	now, output, err := c.Get(line)
-	if err == nil && (!output || now != level) {
-		err = fmt.Errorf("GPIO %d: this kernel does not keep the level of a line: want Linux 6.6 of Raspberry Pi or newer, and not pinctrl_bcm2835.persist_gpio_outputs=0", line)
+	if err != nil || output && now == level {
+		return err
 	}
-	return err
+	if err := held.export(); err != nil {
+		return fmt.Errorf("GPIO %d: this kernel does not keep the level of a line that nobody holds, nor can sysfs hold it: %w", line, err)
+	}
+	return held.set(level)
 }
 
 // request takes a line for a moment, and returns its level.

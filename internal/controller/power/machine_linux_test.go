@@ -7,11 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"clusterctrl/internal/controller/power"
 	"clusterctrl/internal/lab/board"
 	"clusterctrl/internal/lab/labtest"
 	"clusterctrl/internal/lab/labtest/vm"
@@ -34,7 +36,54 @@ func TestMachine(t *testing.T) {
 	})
 }
 
+// TestZero switches the lines of a ClusterHAT v1 on an emulated Pi Zero: see [onZero].
+func TestZero(t *testing.T) {
+	vm.BootZero(t, labtest.Initramfs{Modules: []string{"pinctrl-bcm2835"}})
+}
+
+// onZero drives lines, which keep their levels though no program holds them, and
+// leaves others alone.
+func onZero(t *testing.T) {
+	if err := os.MkdirAll(filepath.Dir(node.SettingsFile), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	open := func() power.Board {
+		boards, err := power.ThisMachine().Boards(power.Options{Force: power.Version{Major: 1, Minor: 3}, Size: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { boards.Close() })
+		return boards[0]
+	}
+	if first, err := open().Start(); !first || err != nil {
+		t.Fatalf("the first run: %t, %v", first, err)
+	}
+	if first, err := open().Start(); first || err != nil {
+		t.Errorf("the second run: %t, %v", first, err)
+	}
+	for x := range 4 {
+		if err := open().SetPower(x+1, x != 2); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := open().SetPower(1, false); err != nil {
+		t.Error(err)
+	}
+	for x, want := range []bool{false, true, false, true} {
+		if on, err := open().Power(x + 1); on != want || err != nil {
+			t.Errorf("node %d is on: %t, %v; want %t", x+1, on, err, want)
+		}
+	}
+	if r, err := open().Report(); err != nil || !r.Ready || *r.Alert {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 func inMachine(t *testing.T) {
+	if runtime.GOARCH == "arm" {
+		onZero(t)
+		return
+	}
 	// A ClusterHAT is on the bus of the number 1: another takes 0.
 	filler := plugIn(t, (&board.HAT{Version: 0x24, Name: "filler"}).Device())
 	if filler.Number != 0 {

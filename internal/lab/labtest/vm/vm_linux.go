@@ -51,23 +51,46 @@ func Main(m *testing.M) {
 	})
 }
 
+// A target is a kind of machine that the test can boot itself on.
+type target struct {
+	model string // of lab
+	arch  labtest.Arch
+	env   []string // for Go
+	tree  string   // device tree, empty for none
+	stays bool     // it cannot be switched off from within
+}
+
 // Boot boots an amd64 machine with this test as /init, and with the modules and the
 // files of an initramfs. It fails if the test does there, or if its kernel says that
 // it has a bug. The machine may be given more, such as disks.
 func Boot(t *testing.T, in labtest.Initramfs, more ...func(*lab.Config)) {
 	t.Helper()
-	kernel := labtest.NewKernel(t, labtest.AMD64)
-	in.Init = ourselves(t)
+	target{model: "amd64", arch: labtest.AMD64, env: []string{"GOARCH=amd64"}}.boot(t, in, more...)
+}
+
+// BootZero is Boot of a Pi Zero, for what a Pi's own hardware is needed for.
+func BootZero(t *testing.T, in labtest.Initramfs) {
+	t.Helper()
+	target{"raspi0", labtest.ARMv6, []string{"GOARCH=arm", "GOARM=6"}, "bcm2835-rpi-zero.dtb", true}.boot(t, in)
+}
+
+func (to target) boot(t *testing.T, in labtest.Initramfs, more ...func(*lab.Config)) {
+	t.Helper()
+	kernel := labtest.NewKernel(t, to.arch)
+	in.Init = ourselves(t, to.env)
 	var console bytes.Buffer
 	transcript, ctx := labtest.Listen(t, io.MultiWriter(&console, t.Output()))
 	config := lab.Config{
-		Model:      "amd64",
+		Model:      to.model,
 		Transcript: transcript,
 		Software: &lab.Software{
 			Kernel:      kernel.Image,
 			Initramfs:   kernel.Initramfs(t, in),
 			CommandLine: "quiet panic=-1",
 		},
+	}
+	if to.tree != "" {
+		config.Software.DeviceTree = kernel.Tree(to.tree)
 	}
 	for _, give := range more {
 		give(&config)
@@ -86,7 +109,7 @@ func Boot(t *testing.T, in labtest.Initramfs, more ...func(*lab.Config)) {
 		t.Fatal(err)
 	}
 	verdict, err := boot.Expect(ctx, passed, failed)
-	if err == nil {
+	if err == nil && !to.stays {
 		_, err = boot.Wait()
 	}
 	if err != nil || verdict != passed {
@@ -100,11 +123,11 @@ func Boot(t *testing.T, in labtest.Initramfs, more ...func(*lab.Config)) {
 }
 
 // ourselves builds this test as a static program and returns its path.
-func ourselves(t *testing.T) string {
+func ourselves(t *testing.T, env []string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "init")
 	build := exec.Command("go", "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", out, ".")
-	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
+	build.Env = append(append(os.Environ(), "GOOS=linux", "CGO_ENABLED=0"), env...)
 	if text, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", build, err, text)
 	}
