@@ -60,13 +60,8 @@ func (c lineChip) Get(line int) (level, output bool, err error) {
 	if held := c.held(line); held.exists() {
 		return held.get()
 	}
-	info, err := c.info(line)
-	if err != nil {
-		return false, false, err
-	}
 	// A request without flags leaves the line as it is.
-	level, err = c.request(line, unix.GPIOV2LineConfig{})
-	return level, info.Flags&lineIsOutput != 0, err
+	return c.request(line, unix.GPIOV2LineConfig{})
 }
 
 // Set drives a line. A kernel of before 2024 makes an input of a line as soon as
@@ -82,7 +77,7 @@ func (c lineChip) Set(line int, level bool) error {
 	if level {
 		config.Attrs[0].Attr.Flags = lineHighValue // a union: the values
 	}
-	if _, err := c.request(line, config); err != nil {
+	if _, _, err := c.request(line, config); err != nil {
 		return err
 	}
 	now, output, err := c.Get(line)
@@ -95,21 +90,23 @@ func (c lineChip) Set(line int, level bool) error {
 	return held.set(level)
 }
 
-// request takes a line for a moment, and returns its level.
-func (c lineChip) request(line int, config unix.GPIOV2LineConfig) (level bool, err error) {
+// request takes a line for a moment, and returns its level, and whether the Pi drives
+// it. Only of a line that is taken does the kernel ask the chip for that.
+func (c lineChip) request(line int, config unix.GPIOV2LineConfig) (level, output bool, err error) {
 	r := unix.GPIOV2LineRequest{Num_lines: 1, Config: config}
 	r.Offsets[0] = uint32(line)
 	copy(r.Consumer[:], lineConsumer)
 	if err := c.control(unix.GPIO_V2_GET_LINE_IOCTL, unsafe.Pointer(&r)); err != nil {
-		return false, fmt.Errorf("GPIO %d: %w", line, err)
+		return false, false, fmt.Errorf("GPIO %d: %w", line, err)
 	}
 	defer unix.Close(int(r.Fd))
 	values := unix.GPIOV2LineValues{Mask: onlyLine}
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(r.Fd), unix.GPIO_V2_LINE_GET_VALUES_IOCTL, uintptr(unsafe.Pointer(&values)))
 	if errno != 0 {
-		return false, fmt.Errorf("GPIO %d: %w", line, errno)
+		return false, false, fmt.Errorf("GPIO %d: %w", line, errno)
 	}
-	return values.Bits&onlyLine != 0, nil
+	info, err := c.info(line)
+	return values.Bits&onlyLine != 0, info.Flags&lineIsOutput != 0, err
 }
 
 func (c lineChip) info(line int) (unix.GPIOV2LineInfo, error) {

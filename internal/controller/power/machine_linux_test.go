@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unsafe"
 
 	"clusterctrl/internal/controller/power"
 	"clusterctrl/internal/lab/board"
@@ -19,6 +20,7 @@ import (
 	"clusterctrl/internal/lab/labtest/vm"
 	"clusterctrl/internal/linux/usbip"
 	"clusterctrl/internal/node"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { vm.Main(m) }
@@ -55,6 +57,7 @@ func onZero(t *testing.T) {
 		t.Cleanup(func() { boards.Close() })
 		return boards[0]
 	}
+	makeInput(t, 6)
 	if first, err := open().Start(); !first || err != nil {
 		t.Fatalf("the first run: %t, %v", first, err)
 	}
@@ -77,6 +80,24 @@ func onZero(t *testing.T) {
 	if r, err := open().Report(); err != nil || !r.Ready || *r.Alert {
 		t.Errorf("%+v, %v", r, err)
 	}
+}
+
+// makeInput makes a line an input, as all are when a Pi has got power. QEMU's Zero
+// starts with GPIO 6 as an output.
+func makeInput(t *testing.T, line uint32) {
+	t.Helper()
+	chip, err := os.Open("/dev/gpiochip0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer chip.Close()
+	const isInput = 1 << 2 // GPIO_V2_LINE_FLAG_INPUT of linux/gpio.h
+	r := unix.GPIOV2LineRequest{Num_lines: 1, Config: unix.GPIOV2LineConfig{Flags: isInput}}
+	r.Offsets[0] = line
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, chip.Fd(), unix.GPIO_V2_GET_LINE_IOCTL, uintptr(unsafe.Pointer(&r))); errno != 0 {
+		t.Fatal(errno)
+	}
+	unix.Close(int(r.Fd))
 }
 
 func inMachine(t *testing.T) {
