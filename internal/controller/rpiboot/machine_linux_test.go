@@ -8,11 +8,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"clusterctrl/internal/lab/bootrom"
 	"clusterctrl/internal/lab/labtest"
@@ -20,7 +18,6 @@ import (
 	"clusterctrl/internal/lab/usb"
 	"clusterctrl/internal/linux/uevent"
 	"clusterctrl/internal/linux/usbip"
-	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { vm.Main(m) }
@@ -257,41 +254,13 @@ func (r *room) refuses(t *testing.T, port int) {
 	}
 }
 
-// once has a server that ends with the first Pi that has its system. All the time the
-// server's threads get signals, as from Go's scheduler, which end no transfer.
+// once has a server that ends with the first Pi that has its system.
 func once(t *testing.T, r *room) {
-	ctx, cancel := context.WithCancel(t.Context())
-	var signals sync.WaitGroup
-	signals.Go(func() { disturb(t, ctx) })
-	defer signals.Wait()
-	defer cancel()
 	server := Server{Dir: r.dir, Overlay: true, Roots: "/nowhere", Once: true, Report: r.report}
 	served := make(chan error, 1)
 	go func() { served <- server.Run(t.Context()) }()
 	r.boots(t, 0)
 	if err := <-served; err != nil {
 		t.Errorf("a server of one Pi ended with %v", err)
-	}
-}
-
-// disturb sends each thread of this program the scheduler's signal, over and over.
-func disturb(t *testing.T, ctx context.Context) {
-	for ctx.Err() == nil {
-		threads, err := os.ReadDir("/proc/self/task")
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		for _, thread := range threads {
-			id, err := strconv.Atoi(thread.Name())
-			if err == nil {
-				err = unix.Tgkill(os.Getpid(), id, unix.SIGURG)
-			}
-			if err != nil && !errors.Is(err, unix.ESRCH) {
-				t.Error(err)
-				return
-			}
-		}
-		time.Sleep(time.Millisecond) // so that the others run
 	}
 }

@@ -120,30 +120,11 @@ func request(direction, size, number uintptr) uintptr {
 	return direction | size<<16 | 'U'<<8 | number
 }
 
-// ioctl makes a request without being disturbed. Linux ends a transfer when its thread
-// gets a signal, such as those by which Go's scheduler takes threads from goroutines,
-// and what the device has sent by then is lost.
+// ioctl makes a request. No signal but one that ends the program ends a transfer.
 func (d *Device) ioctl(request uintptr, arg unsafe.Pointer) (int, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var before unix.Sigset_t
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &everySignal, &before); err != nil {
-		return 0, fmt.Errorf("block signals: %w", err)
-	}
 	n, _, errno := unix.Syscall(unix.SYS_IOCTL, d.file.Fd(), request, uintptr(arg))
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil); err != nil {
-		return 0, fmt.Errorf("unblock signals: %w", err)
-	}
 	if errno != 0 {
 		return 0, errno
 	}
 	return int(n), nil
 }
-
-// everySignal is a mask with all bits set.
-var everySignal = func() (set unix.Sigset_t) {
-	for i := range set.Val {
-		set.Val[i] = ^set.Val[i]
-	}
-	return set
-}()
