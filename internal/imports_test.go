@@ -81,6 +81,7 @@ var tests = map[string][]string{
 	"controller/power":   {"lab/board", "lab/labtest", "lab/labtest/vm", "linux/usbip"},
 	"image/archive":      {"image/sample"},
 	"linux/nbd":          {"lab", "lab/labtest", "lab/labtest/guest", "linux/uevent"},
+	"pi/usbroot":         {"lab", "lab/labtest", "lab/labtest/vm"},
 	"controller/rpiboot": {"lab/bootrom", "lab/labtest", "lab/labtest/vm", "lab/usb", "linux/usbip"},
 }
 

@@ -1,0 +1,228 @@
+package usbroot
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"clusterctrl/internal/lab"
+	"clusterctrl/internal/lab/labtest"
+	"clusterctrl/internal/lab/labtest/vm"
+	"clusterctrl/internal/linux/initramfs"
+	"clusterctrl/internal/node"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const self node.ID = 5
+
+// TestMachine has a machine whose own USB port a virtual cable leads back to. Of its
+// two ends, one is the node's and one the controller's, which has a network namespace
+// and an NFS server of its own. Thus /init, which is [Main], finds what it finds on a
+// Pi, and what it starts at the end is this test again, from NFS: see [inSystem].
+func TestMachine(t *testing.T) {
+	if vm.Inside() {
+		inSystem(t)
+		return
+	}
+	vm.Boot(t, labtest.Initramfs{Modules: []string{
+		"dummy-hcd", "libcomposite", "usb_f_ecm", "usb_f_acm", "8021q", "nfsv4", // the node's
+		"cdc_ether", "cdc-acm", "nfsd", // the controller's
+	}}, func(c *lab.Config) { c.Software.CommandLine += commandLine(self) })
+}
+
+// commandLine is what that of a node without a card says of its root.
+func commandLine(id node.ID) string {
+	return fmt.Sprintf(" root=/dev/nfs nfsroot=%v:%s rw ip=%v:%[1]v::255.255.255.0:%[4]v:%s:static",
+		node.ControllerNFSAddr, id.NFSRoot(), id.NFSAddr(), id, node.NFSLink)
+}
+
+func TestMain(m *testing.M) {
+	switch {
+	case vm.Inside() && os.Args[0] == "/init":
+		if err := start(); err != nil {
+			fmt.Println("test:", err)
+		}
+		_ = Main(os.Args)
+	case len(os.Args) > 1 && os.Args[1] == "controller":
+		if err := control(); err != nil {
+			fmt.Println("controller:", err)
+			os.Exit(1)
+		}
+	default:
+		vm.Main(m)
+	}
+}
+
+// start starts the controller, and gives it its end of the cable once it is there.
+func start() error {
+	if err := initramfs.Start(); err != nil {
+		return err
+	}
+	controller := exec.Command("/init", "controller")
+	controller.Stdout, controller.Stderr = os.Stdout, os.Stderr
+	controller.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
+	if err := controller.Start(); err != nil {
+		return err
+	}
+	go func() {
+		card, err := farEnd()
+		if err == nil {
+			err = netlink.LinkSetNsPid(card, controller.Process.Pid)
+		}
+		if err != nil {
+			fmt.Println("test:", err)
+		}
+	}()
+	return nil
+}
+
+// farEnd waits for the controller's end of the cable in this network namespace.
+func farEnd() (netlink.Link, error) {
+	updates, done := make(chan netlink.LinkUpdate), make(chan struct{})
+	defer close(done)
+	if err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{ListExisting: true}); err != nil {
+		return nil, err
+	}
+	for u := range updates {
+		if bytes.Equal(u.Attrs().HardwareAddr, mac(self)) {
+			return u.Link, nil
+		}
+	}
+	return nil, errors.New("no more news of links")
+}
+
+// mac is the address at the controller's end.
+func mac(id node.ID) net.HardwareAddr {
+	return net.HardwareAddr{0x00, 0x22, 0x82, 0xff, 0xfe, byte(id)}
+}
+
+// control is the controller: it exports its root, which has a node's in it.
+func control() error {
+	if err := export(); err != nil {
+		return err
+	}
+	card, err := farEnd()
+	if err != nil {
+		return err
+	}
+	vlan := &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "nfs", ParentIndex: card.Attrs().Index}, VlanId: node.NFSVLAN}
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: node.ControllerNFSAddr.AsSlice(), Mask: net.CIDRMask(24, 32)}}
+	err = errors.Join(netlink.LinkSetUp(card), netlink.LinkAdd(vlan), netlink.AddrAdd(vlan, address), netlink.LinkSetUp(vlan))
+	if err != nil {
+		return err
+	}
+	for { // the kernel is the server as long as its namespace is there
+		_ = unix.Pause()
+	}
+}
+
+// exported is what becomes the controller's root.
+const exported = "/mnt"
+
+// export makes a node's root, and has the kernel's NFS server give it out, which wants
+// to be told what rpc.mountd(8) would say: who asks, what there is, and where.
+func export() error {
+	if err := unix.Mount("tmpfs", exported, "tmpfs", 0, ""); err != nil {
+		return err
+	}
+	for _, dir := range []string{"sbin", "proc", "sys", "dev", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(exported, self.NFSRoot(), dir), 0o755); err != nil {
+			return err
+		}
+	}
+	program, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(exported, self.NFSRoot(), "sbin/init"), program, 0o755); err != nil {
+		return err
+	}
+	for dir, kind := range map[string]string{"proc": "proc", "nfsd": "nfsd"} {
+		dir = filepath.Join(exported, dir)
+		if err := errors.Join(os.Mkdir(dir, 0o755), unix.Mount(kind, dir, kind, 0, "")); err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+	}
+	if err := unix.Chroot(exported); err != nil {
+		return err
+	}
+	const fsid, noSubtreeCheck, forEver = 0x2000, 0x400, 1<<31 - 1
+	for _, line := range []struct{ file, text string }{
+		{"/proc/net/rpc/auth.unix.ip/channel", fmt.Sprintf("nfsd %v %d nodes\n", self.NFSAddr(), forEver)},
+		{"/proc/net/rpc/nfsd.export/channel", fmt.Sprintf("nodes / %d %d 65534 65534 0\n", forEver, fsid|noSubtreeCheck)},
+		{"/proc/net/rpc/nfsd.fh/channel", fmt.Sprintf("nodes 1 \\x00000000 %d /\n", forEver)}, // 1: by number, which is 0
+		{"/nfsd/versions", "-3 +4 +4.1 +4.2\n"}, // the others need rpcbind
+		{"/nfsd/nfsv4leasetime", "10\n"},        // seconds, the least there is
+		{"/nfsd/nfsv4gracetime", "10\n"},        // in which nobody may open a file
+		{"/nfsd/threads", "4\n"},
+	} {
+		if err := os.WriteFile(line.file, []byte(line.text), 0); err != nil {
+			return fmt.Errorf("%q: %w", line.text, err)
+		}
+	}
+	return nil
+}
+
+// inSystem is the first program of the system on NFS.
+func inSystem(t *testing.T) {
+	mounts, err := os.ReadFile("/proc/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := fmt.Sprintf("%v:%s / nfs4 rw,", node.ControllerNFSAddr, self.NFSRoot())
+	if !strings.Contains("\n"+string(mounts), "\n"+root) {
+		t.Errorf("mounted is\n%swant %s", mounts, root)
+	}
+	link, err := netlink.LinkByName(node.NFSLink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	if err != nil || len(addrs) != 1 || addrs[0].IP.String() != self.NFSAddr().String() {
+		t.Errorf("%s has %v, %v; want %v", node.NFSLink, addrs, err, self.NFSAddr())
+	}
+	if got := link.Attrs().MTU; got != node.NFSMTU {
+		t.Errorf("MTU of %s = %d, want %d", node.NFSLink, got, node.NFSMTU)
+	}
+	routes, err := netlink.RouteList(link, netlink.FAMILY_V4)
+	if err != nil || len(routes) != 1 || routes[0].Priority != node.NFSMetric {
+		t.Errorf("routes of %s = %v, %v; want one with the metric %d", node.NFSLink, routes, err, node.NFSMetric)
+	}
+	for _, left := range []string{"/init", "/modules"} {
+		if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s of the initramfs: %v", left, err)
+		}
+	}
+	writeAndRead(t)
+}
+
+// writeAndRead moves more over the cable and back than the kernel would keep of it.
+func writeAndRead(t *testing.T) {
+	content := make([]byte, 16<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(content)
+	f, err := os.Create("/tmp/content")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("/tmp/content")
+	if err != nil || sha256.Sum256(got) != sha256.Sum256(content) {
+		t.Errorf("%d bytes came back, others than were written (%v)", len(got), err)
+	}
+}
