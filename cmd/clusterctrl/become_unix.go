@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// become replaces this program with another: terminal, signals and exit status
-// are that one's.
+// become replaces this program with another, which takes over the terminal, the
+// signals and the exit status.
 func become(_ context.Context, program string, args []string) error {
 	err := syscall.Exec(program, append([]string{filepath.Base(program)}, args...), os.Environ())
 	return &os.PathError{Op: "exec", Path: program, Err: err}

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// boardCommands are those that are about ClusterCTRL boards by their order.
+// boardCommands are the commands about ClusterCTRL boards, which name boards by their order.
 func boardCommands() []*cobra.Command {
 	commands := []*cobra.Command{
 		boardCommand("reset ORDER", "Have a ClusterCTRL board start anew", "  clusterctrl reset 20", (*power.Ctrl).Reset),
@@ -56,9 +56,9 @@ func boardCommand(use, short, example string, do func(*power.Ctrl) error) *cobra
 	return cmd
 }
 
-const setorderHelp = `Setorder gives a ClusterCTRL board another place among the boards, by whose order
-nodes are numbered, until it loses power. Saveorder has it keep that. A ClusterHAT
-always comes first.`
+const setorderHelp = `Setorder gives a ClusterCTRL board another place among the boards, until the board
+loses power. Nodes are numbered in the order of their boards. Saveorder has the board
+keep its place. A ClusterHAT always comes first.`
 
 func setorderCommand() *cobra.Command {
 	var dryRun bool
@@ -95,8 +95,8 @@ func (c *controller) setOrder(from, to string) error {
 }
 
 const getpathHelp = `Getpath prints the USB path of nodes, a line NODE:PATH each, whether they are
-plugged in or not. It follows from the board and the place of its hub; where that
-cannot be told, of a node that is plugged in. Nothing is switched to find out.
+plugged in or not. A path follows from the board and the place of its hub or, where
+that is not known, from a node that is plugged in. Getpath switches nothing to find out.
 
 The exit status is 1 if the path of a node is not known.`
 
@@ -142,7 +142,7 @@ func (c *controller) getPaths(cmd *cobra.Command, words []string) error {
 }
 
 // learnPaths has the boards learn from the USB paths of nodes that are plugged in,
-// and returns those.
+// and returns these paths.
 func (c *controller) learnPaths() (map[node.ID]string, error) {
 	nodes, err := cluster.Nodes()
 	if err != nil {

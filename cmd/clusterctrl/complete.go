@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// completeNode completes the first argument to a node: to those that are plugged
-// in, or to any where none is.
+// completeNode completes the first argument to a node: to one that is plugged in,
+// or to any node where none is plugged in.
 func completeNode(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -34,8 +34,8 @@ func completeRole(_ *cobra.Command, args []string, typed string) ([]string, cobr
 	return matching(typed, roles), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
-// nodeNames are the names that what was typed can become: those of plugged nodes,
-// or of any where none is.
+// nodeNames are the names that the typed letters can become: names of nodes that are
+// plugged in, or of any nodes where none is.
 func nodeNames(typed string, plugged []cluster.Node) []string {
 	var names []string
 	for _, n := range plugged {

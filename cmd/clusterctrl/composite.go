@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const compositeHelp = `Composite makes a node a USB device, a network card and a serial console, as its
-settings in /etc/default/clusterctrl say. It runs on the node, as
+const compositeHelp = `Composite makes a node a USB device with a network card and a serial console, as the
+node's settings in /etc/default/clusterctrl say. It runs on the node, as
 composite-clusterctrl, when the node starts.`
 
 func compositeCommand() *cobra.Command {

@@ -17,12 +17,12 @@ import (
 )
 
 const consoleHelp = `Console opens the serial console of a node that is plugged into this controller.
-It needs no network on the node: a login is there as soon as the node has started.
-Press Enter to see it.
+The console needs no network on the node. Once the node has started, press Enter to
+see the login prompt.
 
 At the start of a line, ~. ends the connection, ~~ sends a ~, and ~? helps. When
-the node is unplugged or restarts, the connection ends with exit status 1. Where
-the input ends, as of a file, output is still shown until Ctrl-C.`
+the node is unplugged or restarts, the connection ends with exit status 1. When the
+input ends, as a file does, console still shows the node's output until Ctrl-C.`
 
 func consoleCommand() *cobra.Command {
 	return &cobra.Command{
@@ -56,7 +56,7 @@ func runConsole(cmd *cobra.Command, id node.ID) error {
 
 // talk connects the user with a console until either is over.
 func talk(cmd *cobra.Command, name string, port io.ReadWriter) (err error) {
-	// What would end the program at once is to restore the terminal first.
+	// A signal that would end the program at once has the terminal restored first.
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGQUIT)
 	defer stop()
 	newline := "\n"

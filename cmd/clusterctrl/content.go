@@ -24,8 +24,8 @@ import (
 	"golang.org/x/term"
 )
 
-// contentFlags say what images are made of and what they are to hold, wherever they
-// are written to.
+// contentFlags say what images are made from and what they hold, whether they are
+// written to files or to cards.
 type contentFlags struct {
 	config, sum                      string
 	branded, ssh, autologin          bool
@@ -39,12 +39,12 @@ func (f *contentFlags) addFlags(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVarP(&f.config, "config", "c", "", "read settings from `FILE`")
 	fl.StringVar(&f.sum, "sha256", "", "the SHA-256 that the base must have, in `HEX`")
-	fl.BoolVar(&f.branded, "branded", false, "make each image now what its first boot would make it")
+	fl.BoolVar(&f.branded, "branded", false, "do now, in each image, what its first boot would do")
 	fl.StringVar(&f.user, "user", "", "`NAME` of the first user")
 	fl.StringVar(&f.passwordFile, "password-file", "", "read the user's password from the first line of `FILE`")
 	fl.StringVar(&f.passwordHash, "password-hash", "", "the user's password as a crypt(5) `HASH`")
 	fl.BoolVar(&f.ssh, "ssh", false, "turn the SSH server on")
-	fl.StringArrayVar(&f.keys, "authorized-keys", nil, "let in by SSH whoever has a key in `FILE`")
+	fl.StringArrayVar(&f.keys, "authorized-keys", nil, "let in by SSH the owners of the keys in `FILE`")
 	fl.BoolVar(&f.autologin, "serial-autologin", false, "log the user in on the USB serial console, unasked")
 	fl.Var(&f.grow, "grow", "extend the root by `SIZE`, such as 500M (needs resize2fs)")
 	fl.StringVar(&f.gadget, "gadget", string(node.RNDIS), "the `CARD` that nodes show on USB: rndis, ncm or ecm")
@@ -131,8 +131,8 @@ func openInput(cmd *cobra.Command, image string) (input, error) {
 	return input{image, cmd.InOrStdin(), "", nil, none}, nil
 }
 
-// openDownload starts to read an image from its address. The checksum that lies
-// there beside it, it must have.
+// openDownload starts to read an image from its address. If a checksum lies beside
+// the image, the image must have it.
 func openDownload(cmd *cobra.Command, address string) (input, error) {
 	d, err := download.Open(cmd.Context(), address)
 	if err != nil {
@@ -167,8 +167,8 @@ func sourceDate() (time.Time, error) {
 	return time.Unix(int64(seconds), 0).UTC(), nil
 }
 
-// settings reads the settings file and lets the flags that are given win, those of
-// more among them.
+// settings reads the settings file. Flags that are given win over it, and so do the
+// overrides in more.
 func (f contentFlags) settings(cmd *cobra.Command, base string, more override) (settings.Settings, error) {
 	file := f.config
 	if file == "" && base != diskimage.Stdin && base != sampleBase && !download.Is(base) {

@@ -25,9 +25,9 @@ type controller struct {
 	boards  power.Boards
 }
 
-// thisController returns what this machine is by its settings. On a machine that is
-// no controller it says so and returns nothing: what scripts run on any machine is
-// no error there.
+// thisController returns the controller that this machine is by its settings. On
+// another machine it says so and returns nothing, and no error: scripts run these
+// commands on any machine.
 func thisController(cmd *cobra.Command) (*controller, error) {
 	settings, err := defaults.Read(node.SettingsFile)
 	if errors.Is(err, fs.ErrNotExist) {

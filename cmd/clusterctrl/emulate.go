@@ -11,12 +11,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const emulateHelp = `Emulate boots an image on a Raspberry Pi that QEMU emulates, its serial console
-on this terminal. It restarts as often as the system in it does, so that the
-first boot can be watched, and ends when that powers off, or with Ctrl-C. The
+const emulateHelp = `Emulate boots an image on a Raspberry Pi that QEMU emulates, with its serial console
+on this terminal. The Pi restarts as often as its system asks for, so that you can
+watch the first boot. Emulate ends when the system powers off, or with Ctrl-C. The
 image is not changed.
 
-There are no USB gadgets on this machine, and it is slow: minutes to a login.`
+The emulated Pi has no USB gadget, and it is slow: a login takes minutes.`
 
 func emulateCommand() *cobra.Command {
 	var model string
@@ -60,7 +60,7 @@ func emulate(cmd *cobra.Command, c lab.Config) (err error) {
 	}
 }
 
-// A switchboard passes what is written on to whom it is connected with last.
+// A switchboard passes what is written on to the writer that it was connected with last.
 type switchboard struct {
 	mu sync.Mutex
 	to io.Writer
@@ -72,7 +72,7 @@ func (s *switchboard) connect(to io.Writer) {
 	s.to = to
 }
 
-// Write drops what nobody listens to: the machine is off.
+// Write drops its bytes where no writer is connected: the machine is off.
 func (s *switchboard) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

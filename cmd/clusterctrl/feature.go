@@ -41,8 +41,8 @@ func alertCommand() *cobra.Command {
 		func(cmd *cobra.Command, c *controller, on bool, args []string) error { return c.alert(cmd, args, on) })
 }
 
-// alert turns the alert of nodes on or off, or that of all boards. A ClusterHAT has
-// one for all of its nodes.
+// alert turns on or off the alerts of nodes, or of all boards. A ClusterHAT has one
+// alert for all of its nodes.
 func (c *controller) alert(cmd *cobra.Command, words []string, on bool) error {
 	if len(words) == 0 {
 		return c.setAll(cmd, power.Alert, on)
@@ -69,8 +69,8 @@ func (c *controller) setNodes(ids []node.ID, f power.Feature, on bool) error {
 	return errors.Join(errs...)
 }
 
-// setAll turns a feature of all boards that have it on or off. That none has it is
-// an error; that some have not is said.
+// setAll turns a feature on or off on all boards that have it. It names boards that
+// lack the feature; if all lack it, that is an error.
 func (c *controller) setAll(cmd *cobra.Command, f power.Feature, on bool) error {
 	return c.each(cmd, func(b power.Board) error { return b.Set(f, 0, on) })
 }
@@ -94,8 +94,8 @@ func (c *controller) each(cmd *cobra.Command, do func(power.Board) error) error 
 	return errors.Join(errs...)
 }
 
-const identifyHelp = `Identify has a node's board blink, so that people find it, for half a minute or
-for the time that --for says. A ClusterHAT has one alert for all of its nodes.`
+const identifyHelp = `Identify has a node's board blink, so that you can find it, for half a minute or
+for the time in --for. A ClusterHAT has one alert for all of its nodes.`
 
 func identifyCommand() *cobra.Command {
 	var duration time.Duration

@@ -22,29 +22,29 @@ import (
 const flashHelp = `Flash writes cards: from a Raspberry Pi OS image, from a controller's image that
 "clusterctrl build" made, or from any other image. No image files are made.
 
-A TARGET is ROLE=CARD, such as p1=/dev/sdb, or cnat=/dev/disk/by-id/...; then the
-card becomes what "build" or "nodes" would make for that role, with the same flags.
-Or it is CARD alone: then the image is written as it is. All cards are written at
-the same time. What was written is read back and compared.
+A TARGET is ROLE=CARD, such as p1=/dev/sdb, or cnat=/dev/disk/by-id/...: the card
+gets the image that "build" would make for that role, with the same flags. Or a
+TARGET is CARD alone: the card gets IMAGE unchanged. All cards are written at the
+same time, then read back and compared.
 
 The partition table comes last: a card that was not finished does not boot, and no
-computer takes it for a good one. Of file systems, only what they use is written;
-what a card held before may stay in between, unless you say --full.
+computer takes it for a good one. The free space of file systems is skipped, so that
+it may still hold what was on the card before; --full overwrites it.
 
 With --next, cards are written one after the other in one reader. TARGETS are roles
-then, such as cnat p1-p8: put a card in, wait, take it out, and so on. What was
-written is noted in --journal, so that the same command goes on another day.
+then, such as cnat p1-p8: put a card in, wait, take it out, and so on. The file in
+--journal notes which cards were written, so that the same command goes on another day.
 
-Only disks are written to that are removable, or on USB, or SD cards, and that
-nothing uses; each is shown, and you are asked. --list shows what there is.
+Flash writes only to disks that are removable, on USB, or SD cards, and that are not
+in use; it shows each disk and asks. --list shows all disks.
 
 IMAGE is what "build" takes. It is unpacked into a temporary file first (in TMPDIR
-or /var/tmp), and no card is touched before that was found good.
+or /var/tmp); no card is touched before all of IMAGE was unpacked without errors.
 
 Exit status: 0, 1 if a card is not good or something else went wrong, 2 if the
 command line is wrong.`
 
-const flashExample = `  # what could be written to
+const flashExample = `  # the cards that flash could write to
   clusterctrl flash --list
 
   # from the vendor's image to a controller's card and two nodes', in three readers
@@ -53,7 +53,7 @@ const flashExample = `  # what could be written to
   # eight nodes' cards in one reader
   sudo clusterctrl flash out/*-CBRIDGE.img p1-p8 --next
 
-  # any image, as it is; and into a file in place of a card
+  # any image, unchanged; and into a file in place of a card
   sudo clusterctrl flash 2025-05-13-raspios-bookworm-arm64-lite.img.xz /dev/sdb
   clusterctrl flash --file sample p2=card.img`
 
@@ -92,12 +92,12 @@ func flashCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.SortFlags = false
-	fl.BoolVar(&f.list, "list", false, "list the disks that there are, and why one is no card")
+	fl.BoolVar(&f.list, "list", false, "list all disks, and say why a disk is no card")
 	fl.BoolVarP(&f.yes, "yes", "y", false, "do not ask: what is on the cards may go")
 	fl.BoolVar(&f.next, "next", false, "write one card after the other in one reader")
-	fl.StringVar(&f.journal, "journal", "clusterctrl-flash.jsonl", "with --next, note in `FILE` what was written")
+	fl.StringVar(&f.journal, "journal", "clusterctrl-flash.jsonl", "with --next, note in `FILE` which cards were written")
 	fl.BoolVar(&f.file, "file", false, "targets are plain files, made if they are not there")
-	fl.BoolVar(&f.full, "full", false, "write also what the file systems call free")
+	fl.BoolVar(&f.full, "full", false, "overwrite the free space of file systems too")
 	fl.BoolVar(&f.noVerify, "no-verify", false, "do not read back: a bad card shows when the Pi does not boot")
 	fl.BoolVar(&f.discard, "discard", false, "first have the card forget all that is on it, if it can")
 	fl.Var(&f.maxSize, "max-size", "take a disk of up to `SIZE` for a card")
@@ -152,7 +152,7 @@ func parseTargets(words []string, files bool) ([]cardTarget, error) {
 	return targets, checkTogether(targets)
 }
 
-// checkTogether refuses what makes no sense together.
+// checkTogether refuses flags that make no sense together.
 func checkTogether(targets []cardTarget) error {
 	for i, t := range targets {
 		for _, u := range targets[:i] {
@@ -227,7 +227,8 @@ func (f flashFlags) open(cmd *cobra.Command, image string) (*provision.Source, f
 	return src, func() { src.Close(); closeBase() }, nil
 }
 
-// jobs says what is to be written to the targets, and refuses what cannot be.
+// jobs says what is to be written to the targets, and refuses targets that cannot be
+// written.
 func (f flashFlags) jobs(ctx context.Context, src *provision.Source, targets []cardTarget) ([]card.Job, error) {
 	var jobs []card.Job
 	for _, t := range targets {
@@ -256,7 +257,7 @@ func (f flashFlags) jobs(ctx context.Context, src *provision.Source, targets []c
 	return jobs, nil
 }
 
-// look says what came to light about an image.
+// look prints what was found out about an image.
 func (f flashFlags) look(cmd *cobra.Command, src *provision.Source) error {
 	for _, note := range src.Notes {
 		f.note(cmd, note)
@@ -296,10 +297,10 @@ func becomes(j card.Job) string {
 	return " -> " + j.Name
 }
 
-// errNo says that the user does not want it.
+// errNo says that the user did not consent.
 var errNo = errors.New("not written: you did not say yes")
 
-// canAsk refuses to go on where nobody can be asked and nobody has said yes.
+// canAsk refuses to go on where there is no terminal to ask on and no --yes.
 func (f flashFlags) canAsk(cmd *cobra.Command) error {
 	stdin, ok := cmd.InOrStdin().(*os.File)
 	if f.yes || ok && term.IsTerminal(int(stdin.Fd())) {
@@ -342,7 +343,7 @@ func openAll(jobs []card.Job) error {
 	return nil
 }
 
-// write writes cards and shows how far that is.
+// write writes cards and shows its progress.
 func (f flashFlags) write(cmd *cobra.Command, jobs []card.Job) []card.Result {
 	o := card.Options{NoVerify: f.noVerify, Discard: f.discard}
 	if f.json {

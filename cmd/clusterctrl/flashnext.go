@@ -116,7 +116,7 @@ func (s *series) begin() error {
 	return err
 }
 
-// errBetween says that the user ended it while no card was being written.
+// errBetween says that the user ended the series while no card was being written.
 var errBetween = errors.New("ended between two cards")
 
 // role writes cards for a role until one is good.
@@ -159,7 +159,7 @@ func (s *series) role(role node.Role, last bool) error {
 	}
 }
 
-// between makes an interrupt between cards a good end.
+// between takes an interrupt between two cards for success.
 func (s *series) between(err error) error {
 	if s.cmd.Context().Err() != nil {
 		return errBetween
@@ -167,7 +167,8 @@ func (s *series) between(err error) error {
 	return err
 }
 
-// card writes a card and notes it. The error is one that ends the series, or errNo.
+// card writes a card and notes that it did. Its error ends the series, unless it is
+// errNo.
 func (s *series) card(role node.Role, disk card.Disk) (card.Result, error) {
 	image, err := s.src.Role(s.cmd.Context(), role)
 	if err != nil {
@@ -193,7 +194,7 @@ func (s *series) card(role node.Role, disk card.Disk) (card.Result, error) {
 	return result, s.journal.Add(result)
 }
 
-// say tells the user something that programs need not know.
+// say prints a line for people, none where programs read the output.
 func (s *series) say(format string, args ...any) {
 	if !s.json {
 		fmt.Fprintf(s.cmd.ErrOrStderr(), format+"\n", args...)

@@ -18,16 +18,16 @@ import (
 
 const initHelp = `Init makes a controller ready, when it starts and before its network does:
 
-  - a routing controller (cnat) lets its nodes reach what it reaches itself;
+  - a routing controller (cnat) lets its nodes reach all that it reaches itself;
   - a ClusterHAT that runs for the first time since it got power gets its pins set;
-    one that was running before stays as it is, with its nodes;
-  - LINK=1 in /etc/default/clusterctrl: links are made by which nodes without cards
-    find their boot files;
-  - then it switches on the nodes that POWER_ON names there: none, all, last (those
-    that were switched on last), or nodes such as p1 p3-p5. Systemd does not wait
+    a ClusterHAT that was running before, and its nodes, stay unchanged;
+  - where /etc/default/clusterctrl says LINK=1, init makes the links by which nodes
+    without cards find their boot files;
+  - then init switches on the nodes that POWER_ON names in that file: none, all, last
+    (the nodes that were on last), or nodes such as p1 p3-p5. Systemd does not wait
     for that.
 
-On a machine that is no controller it does nothing.`
+On a machine that is no controller init does nothing.`
 
 func initCommand() *cobra.Command {
 	var dryRun bool
@@ -52,7 +52,7 @@ func initCommand() *cobra.Command {
 	return cmd
 }
 
-// init makes the controller ready. What fails does not keep the rest from being done.
+// init makes the controller ready. A step that fails does not keep it from the others.
 func (c *controller) init(cmd *cobra.Command) error {
 	errs := []error{c.route(cmd)}
 	opened := c.open()
@@ -72,14 +72,14 @@ func (c *controller) init(cmd *cobra.Command) error {
 	return errors.Join(errs...)
 }
 
-// ready tells systemd that what waits for the controller need not wait any longer.
+// ready tells systemd that units that wait for the controller may start.
 func ready() error {
 	_, err := daemon.SdNotify(false, daemon.SdNotifyReady)
 	return err
 }
 
 // startBoards makes boards ready that run for the first time since they got power.
-// It returns the nodes of those that ran before and say so.
+// It returns the nodes of the boards that ran before and say so.
 func (c *controller) startBoards() (running []node.ID, err error) {
 	var errs []error
 	first := node.MinID
@@ -98,8 +98,8 @@ func (c *controller) startBoards() (running []node.ID, err error) {
 	return running, errors.Join(errs...)
 }
 
-// makeLastDir makes the directory of what nodes were commanded last, where members
-// of the group i2c may write, who may switch nodes.
+// makeLastDir makes the directory of the note which nodes were switched on last.
+// Members of the group i2c may write there, since they may switch nodes.
 func makeLastDir(name string) error {
 	if err := os.MkdirAll(name, 0o755); err != nil {
 		return err

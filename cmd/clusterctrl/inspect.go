@@ -9,9 +9,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const inspectHelp = `Inspect looks into an image, packed or not, and says what it is. It changes
-nothing. IMAGE is what "build" takes, and what it makes, also a card in a reader;
-"-" is standard input, "sample" the small image that comes with this program.`
+const inspectHelp = `Inspect looks into an image, packed or not, and says what the image is. It changes
+nothing. IMAGE is a file that "build" takes or makes, or a card in a reader; "-" is
+standard input, "sample" the small image that comes with this program.`
 
 const inspectExample = `  clusterctrl inspect sample
   clusterctrl inspect 2025-05-13-raspios-bookworm-arm64-lite.img.xz

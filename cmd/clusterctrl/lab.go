@@ -18,26 +18,25 @@ import (
 const labHelp = `Lab runs a whole cluster on this computer: a controller and nodes that QEMU
 emulates, from the images that "clusterctrl build" made, with a virtual USB cable
 between the controller and each node. The controller sees ethpi1, ttypi1 and so on,
-as it would on a desk.`
+as with real boards.`
 
 const labUpHelp = `Up starts a machine for each IMAGE and connects every node with the controller, if
 one of the images is a controller's. It runs until "clusterctrl lab down" or
 Ctrl-C; use another terminal meanwhile. The images are not changed: machines write
 to copies, which are thrown away.
 
-The controller has a board that switches the nodes' power, as on a desk: they are off
-until "clusterctrl on p1" is typed in the controller, or all on from the start with
---on. Up to p4, the board is a ClusterHAT, else as many ClusterCTRL boards as reach the
-highest node; --board chooses. Without a controller, and with --board none, nodes are
-on.
+The controller has a board that switches the nodes' power. As with a real board, nodes
+are off until you type "clusterctrl on p1" on the controller; with --on, all nodes are
+on from the start. If no node is above p4, the board is a ClusterHAT, else there are as
+many ClusterCTRL boards as reach the highest node; --board chooses. Without a
+controller, or with --board none, nodes are on.
 
-An image comes with its first boot: a machine restarts twice before it is what it is
-to be, once if it was built with --branded, and on a computer that has to emulate
-everything that takes minutes.
+A machine restarts twice before it has its role, or once if its image was built with
+--branded. On an emulated machine, that takes minutes.
 
-The machines need a Linux for arm64 with drivers for QEMU and for virtual USB, both
-ends: that of Raspberry Pi OS lacks them, Debian's has them. Where the images hold
-no such kernel, give the directory of one that was unpacked:
+The machines need a Linux kernel for arm64 with drivers for QEMU and for both ends of
+virtual USB: Raspberry Pi OS's kernel lacks these drivers, Debian's has them. Where the
+images hold no such kernel, give the directory of an unpacked one:
 
   dpkg-deb -x linux-image-*.deb kernel
   clusterctrl lab up --kernel kernel out/*-CNAT.img out/*-p*.img`
@@ -47,7 +46,7 @@ const labUpExample = `  clusterctrl lab up --kernel kernel out/*-CNAT.img out/*-
   # in another terminal
   clusterctrl lab console cnat       # then, in there: sudo clusterctrl on p1
   clusterctrl lab unplug p2
-  clusterctrl lab cut p1             # its power
+  clusterctrl lab cut p1             # cuts the power of p1
   clusterctrl lab down`
 
 func labCommand() *cobra.Command {
@@ -145,17 +144,17 @@ const (
 	labOnHelp = `On switches a machine on again, after "lab cut" or after its system switched it off.
 To one that is on, it does nothing.`
 
-	labCutHelp = `Cut takes the power from a machine at once: what its system has not written yet is
-lost. "lab on" switches it on again.`
+	labCutHelp = `Cut takes the power from a machine at once: data that its system has not written yet
+is lost. "lab on" switches the machine on again.`
 
 	labPlugHelp = `Plug puts a node's USB cable into the controller, after "lab unplug". When a cluster
 starts, all cables are in.`
 
-	labUnplugHelp = `Unplug pulls a node's USB cable out of the controller. The node stays on: other than
-on a desk, its power does not come by that cable.`
+	labUnplugHelp = `Unplug pulls a node's USB cable out of the controller. The node stays on: unlike a real
+node, it does not get its power by that cable.`
 )
 
-// labVerb makes the command that has something done to what, a machine or a node.
+// labVerb makes a command that does something to a machine or a node, as what says.
 func labVerb(do, what, short, long string) *cobra.Command {
 	return &cobra.Command{
 		Use:               do + " " + what,
@@ -191,11 +190,11 @@ func completeMachine(do string) cobra.CompletionFunc {
 	}
 }
 
-const labConsoleHelp = `Console opens the serial console of a machine, as it is seen without any cable: from
-its kernel's first words on, the end of which it shows first. Several may look at one
-machine, and each sees what the others type.
+const labConsoleHelp = `Console opens the serial console of a machine, which needs no USB cable. It shows the
+end of what the machine has printed since its kernel started, then goes on. Several
+users may open the console of one machine, and each sees what the others type.
 
-At the start of a line, ~. ends the connection, ~~ sends a ~, and ~? helps: ~~. ends
+At the start of a line, ~. ends the connection, ~~ sends a ~, and ~? helps. So ~~. ends
 a "clusterctrl console" that runs in the machine.`
 
 func labConsoleCommand() *cobra.Command {

@@ -44,8 +44,8 @@ func listNodes(cmd *cobra.Command, asJSON bool) error {
 	return writeTable(cmd.OutOrStdout(), nodes)
 }
 
-// look returns each node that is plugged in or that a board switches. Where the
-// boards cannot be asked it says so: any user may see what is plugged in.
+// look returns each node that is plugged in or that a board switches. Where it may not
+// ask the boards, it only says so: any user may see which nodes are plugged in.
 func (c *controller) look(cmd *cobra.Command) ([]cluster.Node, error) {
 	if err := c.open(); err != nil {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", err)
@@ -54,7 +54,7 @@ func (c *controller) look(cmd *cobra.Command) ([]cluster.Node, error) {
 	return c.nodes()
 }
 
-// complain names the nodes that others have the names of.
+// complain names the nodes whose names other nodes have too.
 func complain(w io.Writer, nodes []cluster.Node) {
 	for _, n := range nodes {
 		if n.OtherHolds {
@@ -112,8 +112,8 @@ func joinAddrs(addrs []netip.Addr) string {
 	return strings.Join(all, ",")
 }
 
-// pace is the time between two looks at the boards, which do not say by themselves
-// that something was switched.
+// pace is the time between two looks at the boards, which do not tell when a node is
+// switched.
 const pace = 5 * time.Second
 
 // watchNodes prints a line for each node that is plugged in, unplugged or switched.

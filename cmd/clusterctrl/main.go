@@ -64,8 +64,8 @@ func alias(name string) (words []string, known bool) {
 	return nil, false
 }
 
-// interrupts are the signals that end a run in good order. A terminal that goes
-// sends SIGHUP, unless nohup(1) has it ignored.
+// interrupts are the signals that end a run in good order. A terminal that is closed
+// sends SIGHUP, which programs under nohup(1) ignore.
 func interrupts() []os.Signal {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -91,17 +91,17 @@ func usagef(format string, args ...any) error {
 
 const rootHelp = `Clusterctrl turns a Raspberry Pi OS image into the images of a cluster: a
 controller's and one for each Raspberry Pi on a ClusterHAT or ClusterCTRL board.
-That needs no root, no loop devices and no other programs. The images hold it
-too, for controllers and nodes.`
+It needs no root, no loop devices and no other programs. The images hold it too,
+for controllers and nodes.`
 
-const rootExample = `  # what it makes, of a small image that comes with it
+const rootExample = `  # try it on the small image that comes with the program
   clusterctrl build sample -o out
   clusterctrl inspect out/*-p1.img
 
   # a controller and four nodes
   clusterctrl build 2025-05-13-raspios-bookworm-arm64-lite.img.xz --nodes 4 -o out
 
-  # on the controller: what is plugged in, and the console of one node
+  # on the controller: the nodes that are plugged in, and the console of one
   clusterctrl nodes
   clusterctrl console p1`
 
@@ -152,8 +152,8 @@ func addGroup(root *cobra.Command, title string, commands ...*cobra.Command) {
 	root.AddCommand(commands...)
 }
 
-// addCobras adds the commands that cobra brings, which by themselves overlook what
-// they do not know.
+// addCobras adds cobra's own commands (help, completion), which by themselves ignore
+// arguments that they do not know.
 func addCobras(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -178,7 +178,8 @@ func addCobras(root *cobra.Command) {
 	}
 }
 
-// unknown says that a command has none of that name, and which it may have been.
+// unknown says that a command has no subcommand of that name, and which one may have
+// been meant.
 func unknown(cmd *cobra.Command, word string) error {
 	what := fmt.Sprintf("unknown command %q", word)
 	if cmd.HasParent() {
@@ -191,11 +192,11 @@ func unknown(cmd *cobra.Command, word string) error {
 	return usagef("%s", what)
 }
 
-// exactly is [cobra.ExactArgs] with errors of ours.
+// exactly is [cobra.ExactArgs] with the errors of this program.
 func exactly(n int, what string) cobra.PositionalArgs { return arguments(n, n, what) }
 
-// arguments is [cobra.RangeArgs] with errors of ours. It takes no empty word, which
-// mostly is a variable that somebody forgot to set.
+// arguments is [cobra.RangeArgs] with the errors of this program. It refuses an empty
+// word, which mostly is a shell variable that was not set.
 func arguments(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		_, verb, _ := strings.Cut(cmd.CommandPath(), " ")

@@ -18,16 +18,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const reconfigHelp = `Reconfig makes an image, or a directory with the files of a Pi, the member of
-the cluster with the given ROLE: cbridge, cnat, or a node such as p7. It is what
-a card does by itself when it is booted for the first time. An image that was
-branded so boots as that member at once.
+const reconfigHelp = `Reconfig gives an image, or a directory with the files of a Pi, its ROLE in the
+cluster: cbridge, cnat, or a node such as p7. A Pi does the same by itself when it
+boots for the first time; after reconfig, the image boots with its role at once.
 
 The image may be a card in a reader, such as /dev/sdb, of which no partition is
 mounted.
 
-Under the name reconfig-clusterctrl, started by the kernel through init=, it does
-the same to the running Pi and restarts it.`
+Under the name reconfig-clusterctrl, started by the kernel through init=, the program
+does the same to the running Pi and restarts it.`
 
 const reconfigExample = `  # see what would change, then change it
   clusterctrl reconfig p7 --image card.img --dry-run
@@ -87,8 +86,8 @@ func openImage(name string, mode int) (*rootfs.Image, *os.File, error) {
 	return image, disk, nil
 }
 
-// openDisk opens a file or a disk. Linux lets nobody write to a disk of which a
-// partition is mounted if asked by O_EXCL, which is for other things with files.
+// openDisk opens a file or a disk. With O_EXCL, which means something else for files,
+// Linux refuses to open a disk of which a partition is mounted.
 func openDisk(name string, mode int) (*os.File, error) {
 	if info, err := os.Stat(name); err == nil && info.Mode().Type() == fs.ModeDevice && mode != os.O_RDONLY {
 		mode |= os.O_EXCL
@@ -134,11 +133,11 @@ func reconfigCommand() *cobra.Command {
 	return cmd
 }
 
-const verifyHelp = `Verify says whether an image, or a directory with the files of a Pi, is what the
-member of the cluster with the given ROLE has to be. It prints every deviation
-as a diff to what is wanted, and changes nothing.
+const verifyHelp = `Verify checks whether an image, or a directory with the files of a Pi, has all that
+its ROLE in the cluster needs. It prints every deviation as a diff from what it found
+to what the role needs, and changes nothing.
 
-Exit status: 0 if there is none, 1 if there are some, 2 if the command line is
+Exit status: 0 if nothing deviates, 1 if something does, 2 if the command line is
 wrong.`
 
 func verifyCommand() *cobra.Command {
@@ -168,7 +167,7 @@ func verifyCommand() *cobra.Command {
 	return cmd
 }
 
-// toCome says so if a tree has not been booted: it is to be another then.
+// toCome returns a note if a tree is to get a role at its first boot, else "".
 func toCome(tree rootfs.Tree) string {
 	found, err := rootfs.Identify(tree)
 	if err != nil {
@@ -188,8 +187,8 @@ func toCome(tree rootfs.Tree) string {
 	return ""
 }
 
-// with plans what makes the tree one of role and has use look at the plan or
-// apply it; what use applied, it commits.
+// with plans the edits that give the tree the role, and has use look at the plan or
+// apply it; then it commits what use applied.
 func (t target) with(role node.Role, mode int, use func(rootfs.Tree, edit.Plan) (made bool, err error)) (err error) {
 	tree, commit, done, err := t.open(mode)
 	if err != nil {

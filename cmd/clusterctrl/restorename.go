@@ -15,8 +15,8 @@ import (
 
 const restoreNameHelp = `Restore-name gives a node the name back that follows from its number: p7 for
 ID=7 in /etc/default/clusterctrl. Raspberry Pi Imager's script and the file
-custom.toml name a Pi after it was branded, and all cards that were written with
-them alike. It runs on the node, when that starts under another name.`
+custom.toml give a Pi another name after it was branded, the same for all cards.
+Restore-name runs on the node when the node starts under another name.`
 
 func restoreNameCommand() *cobra.Command {
 	return &cobra.Command{

@@ -19,13 +19,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const serveHelp = `Serve hands out the images of a cluster over HTTP: to Raspberry Pi Imager, which
-then offers the controller and each node for its card, and to browsers, curl, wget
-and bmaptool. IMAGE is a controller's that "clusterctrl build" made and that has not
-been booted. The others are made of it while they are sent: they take no disk.
+const serveHelp = `Serve offers the images of a cluster over HTTP: to Raspberry Pi Imager, which then
+lists the controller and each node, and to browsers, curl, wget and bmaptool. IMAGE is
+a controller's image that "clusterctrl build" made and that has not been booted. The
+nodes' images are made from it while they are sent: they take no space on disk.
 
-It prints its address, where a browser finds all that there is, and writes a file
-for Raspberry Pi Imager 2, which opens it with these images, as does
+Serve prints its address, where a browser finds all images, and writes a file that
+opens Raspberry Pi Imager 2 with these images, as does
 "rpi-imager --repo ADDRESS/` + serve.ManifestName + `". Imager wants
 checksums, so that it has to wait until every image was read once, unless SHA256SUMS
 has them or they were found out before. It offers no customisation: users, keys and Wi-Fi are set for
@@ -44,8 +44,8 @@ const serveExample = `  # the controller and eight nodes, for Raspberry Pi Image
   # a card without Imager
   curl http://127.0.0.1:8252/p7.img | sudo dd of=/dev/sdX bs=4M iflag=fullblock oflag=direct`
 
-// defaultListen is an address of this computer alone. The port has no other use that
-// is known; 252 is how many nodes there can be.
+// defaultListen is an address of this computer alone. No other use of the port is
+// known; 252 is the highest number of a node.
 const defaultListen = "127.0.0.1:8252"
 
 type serveFlags struct {
@@ -123,7 +123,7 @@ func runServe(cmd *cobra.Command, f serveFlags, image string) error {
 	return f.serve(cmd, site, listener, addresses[0])
 }
 
-// serve runs all that is to be done until the user ends it.
+// serve runs the server, and all that goes with it, until the user ends it.
 func (f serveFlags) serve(cmd *cobra.Command, site *serve.Site, listener net.Listener, address string) error {
 	show := display(cmd)
 	defer show.Wait()
@@ -141,8 +141,8 @@ func (f serveFlags) serve(cmd *cobra.Command, site *serve.Site, listener net.Lis
 	return err
 }
 
-// sumsDir is where checksums are kept for the next time, nowhere if the user has no
-// directory for such things.
+// sumsDir is the directory where checksums are kept for the next run, empty if the
+// user has no cache directory.
 func sumsDir() string {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -166,7 +166,7 @@ func (f serveFlags) keepCompressed(ctx context.Context, site *serve.Site, progre
 }
 
 // keepManifest writes the file for Imager once it can be, and removes it when ctx
-// ends, since nobody answers at its addresses then.
+// ends, since no server answers at its addresses then.
 func (f serveFlags) keepManifest(cmd *cobra.Command, ctx context.Context, site *serve.Site, address string) error {
 	text, err := site.Manifest(ctx, address)
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 )
 
 const sshHelp = `Ssh runs ssh to a node, at the address that it has on every controller,
-172.19.181.n. Its host key is kept and checked under the node's name; the first
-one is accepted, since it comes over a cable to the node itself. Words behind NODE
-are a command to run there, as with ssh itself.`
+172.19.181.n. Its host key is kept and checked under the node's name; the first key
+is accepted, since it comes over a cable from the node itself. Words behind NODE are
+a command to run on the node, as with plain ssh.`
 
 const sshExample = `  clusterctrl ssh p7
   clusterctrl ssh --user anna p7 -- uptime -p`
@@ -47,8 +47,8 @@ func sshCommand() *cobra.Command {
 	return cmd
 }
 
-// sshArgs are the arguments of ssh. One that was unplugged is not waited for as
-// long as a machine far away.
+// sshArgs are the arguments of ssh. It gives up on an unplugged node sooner than it
+// would on a machine far away.
 func sshArgs(id node.ID, user string, command []string) []string {
 	args := []string{
 		"-o", "HostKeyAlias=" + id.String(), "-o", "CheckHostIP=no", "-o", "StrictHostKeyChecking=accept-new",

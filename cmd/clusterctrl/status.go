@@ -16,17 +16,17 @@ import (
 )
 
 const statusHelp = `Status shows each node that a board can switch or that is plugged in, and what the
-boards say of themselves. A node that is silent has power, and is not plugged in: it
-starts, is stuck, or has no card.
+boards report about themselves. A silent node has power, but is not seen on USB: it
+is starting, is stuck, or has no card.
 
-On a terminal that is a table, in a pipe a line key:value for each fact, which
-scripts parse: maxpi:4, p1:1 (node 1 is on), u1:0 (node 1 does not boot over USB) ...
+On a terminal, status prints a table; in a pipe, it prints a line key:value for each
+fact, for scripts: maxpi:4, p1:1 (node 1 is on), u1:0 (node 1 does not boot over USB) ...
 
-With --watch it prints a line for each node that is switched, plugged in or
-unplugged from now on. Boards do not say that something was switched; they are
-asked every five seconds.
+With --watch, status prints a line for each node that is switched, plugged in or
+unplugged from now on. Boards do not tell when a node is switched; status asks them
+every five seconds.
 
-The exit status is 1 if a board did not answer. On a machine that is no controller
+The exit status is 1 if a board did not answer. On a machine that is no controller,
 status does nothing, and the exit status is 0.`
 
 func statusCommand() *cobra.Command {

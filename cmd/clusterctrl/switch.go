@@ -16,19 +16,19 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const onHelp = `On switches nodes on, one after the other in the order given, with the pause that
-CLUSTERCTRL_DELAY in /etc/default/clusterctrl says between two of them. Nodes that
-are on are left alone. Without NODES it switches on all.
+const onHelp = `On switches nodes on, one after the other in the order given. Between two nodes, it
+pauses for the seconds that CLUSTERCTRL_DELAY in /etc/default/clusterctrl says. Nodes
+that are on already are left alone. Without NODES, it switches all nodes on.
 
-With --wait it returns once each node has its link and its console, and says how
-long each took.
+With --wait, it returns once each node has its link and its console, and says how
+long each node took.
 
-The exit status is 1 if a node could not be switched, or did not come in time. On a
-machine that is no controller on does nothing, and the exit status is 0.`
+The exit status is 1 if a node could not be switched, or was not ready in time. On a
+machine that is no controller, "on" does nothing, and the exit status is 0.`
 
-const offHelp = `Off cuts the power of nodes, without warning to what runs on them. Without NODES
-it cuts that of all. On a machine that is no controller it does nothing, and the
-exit status is 0.`
+const offHelp = `Off cuts the power of nodes, without warning to the programs that run on them. Without
+NODES, it cuts the power of all nodes. On a machine that is no controller, it does
+nothing, and the exit status is 0.`
 
 const cycleHelp = `Cycle switches nodes off, and after two seconds on again, as on does.`
 
@@ -122,8 +122,8 @@ func (c *controller) sayWhatIsOn(cmd *cobra.Command, ids []node.ID) {
 	fmt.Fprintln(cmd.ErrOrStderr(), "clusterctrl: stopped;", strings.Join(on, " "))
 }
 
-// A bookkeeper notes what becomes of nodes: in the journal, in the file that
-// POWER_ON=last goes by, and, where it fails, on standard error.
+// A bookkeeper notes what was done to nodes: in the journal, in the file that
+// POWER_ON=last reads, and, for failures, on standard error.
 type bookkeeper struct {
 	cmd      *cobra.Command
 	last     power.Last
@@ -145,7 +145,7 @@ func (k *bookkeeper) note(s power.Step) {
 	if s.Err == nil {
 		noted := k.last.Note(s.Node, s.On)
 		if errors.Is(noted, fs.ErrNotExist) {
-			noted = nil // nobody has run init here
+			noted = nil // init has not run here
 		}
 		err = errors.Join(err, noted)
 	}

@@ -1,7 +1,7 @@
-// Reconfig-clusterctrl is what the kernel of a card that somebody just flashed starts
+// Reconfig-clusterctrl is the program that the kernel of a newly written card starts
 // in place of systemd: see package firstboot. It is a program of its own because a
-// first boot waits for all of it to be read and set up, and clusterctrl is twice as
-// much. Called by anybody but the kernel it is clusterctrl reconfig.
+// first boot waits until the whole program is read and set up, and clusterctrl is twice
+// as large. If another program than the kernel calls it, it is clusterctrl reconfig.
 package main
 
 import (

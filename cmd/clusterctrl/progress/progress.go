@@ -28,8 +28,8 @@ func Bars(terminal io.Writer) *Display {
 // Lines returns a Display that writes plain lines.
 func Lines(w io.Writer) *Display { return &Display{w: w} }
 
-// Start begins to show a piece of work of total bytes, 0 if nobody knows how
-// many. What is written to the result counts as done; Close ends it.
+// Start begins to show a piece of work of total bytes, 0 if their number is not
+// known. Bytes written to the result count as done; Close ends it.
 func (d *Display) Start(what string, total int64) io.WriteCloser {
 	switch {
 	case d == nil:
@@ -43,7 +43,7 @@ func (d *Display) Start(what string, total int64) io.WriteCloser {
 	return d.bar(what, total)
 }
 
-// Wait ends the display. Bars that were not closed, since the work failed, go.
+// Wait ends the display. Bars that were not closed, since the work failed, disappear.
 func (d *Display) Wait() {
 	if d != nil && d.bars != nil {
 		d.bars.Shutdown()
