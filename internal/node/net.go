@@ -15,7 +15,7 @@ var (
 	ControllerNFSAddr = netip.MustParseAddr("172.19.180.254") // brint
 )
 
-// FallbackDNS are the name servers of a node that no DHCP server told of others.
+// FallbackDNS are the name servers of a node that gets none from a DHCP server.
 var FallbackDNS = []netip.Addr{
 	netip.MustParseAddr("8.8.8.8"),
 	netip.MustParseAddr("208.67.222.222"),

@@ -19,15 +19,15 @@ import (
 // An ID is the number of a node in its cluster. The zero ID is no node.
 type ID uint8
 
-// 253 and 254 are left out: nodes that nobody has configured yet answer at
+// 253 and 254 are left out: unconfigured nodes answer at
 // 172.19.181.253, the controller at .254.
 const (
 	MinID ID = 1
 	MaxID ID = 252
 )
 
-// Unconfigured is the number that a node shows as long as nobody has given it one
-// of its own. [ParseID] refuses it: it is nothing to ask for.
+// Unconfigured is the number that a node shows as long as it has none of its own.
+// [ParseID] refuses it, since no user may ask for it.
 const Unconfigured ID = 253
 
 // ParseID parses the written form of an ID, such as "p7".
@@ -41,7 +41,7 @@ func ParseID(s string) (ID, error) {
 }
 
 // ParseNumber parses the number that a node has in its settings and shows as its
-// serial number on USB: that of an ID, such as "7", or [Unconfigured].
+// serial number on USB: the number of an ID, such as "7", or [Unconfigured].
 func ParseNumber(s string) (ID, error) {
 	if s == strconv.Itoa(int(Unconfigured)) {
 		return Unconfigured, nil

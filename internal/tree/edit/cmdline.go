@@ -10,11 +10,11 @@ import (
 // between double quotes, as the kernel reads it.
 type CommandLine []string
 
-// ParseCommandLine reads the text of cmdline.txt. The firmware takes the first
-// line only, so that words on others, which somebody expected to work, are an
-// error; comments are none. So are an empty file, and a quotation mark that is not closed,
-// behind which the kernel sees one word. What Windows' editor puts at the ends of lines and at the
-// beginning of a file is no part of a word.
+// ParseCommandLine reads the text of cmdline.txt. The firmware takes the first line
+// only, so words on other lines, which the user expected to work, are an error, while
+// comments there are not. Errors are also an empty file, and a quotation mark that is
+// not closed, behind which the kernel sees one word. Carriage returns and the mark at
+// the beginning of a file, which Windows' editor writes, are no part of a word.
 func ParseCommandLine(text string) (CommandLine, error) {
 	text = strings.ReplaceAll(strings.TrimPrefix(text, "\ufeff"), "\r\n", "\n")
 	line, rest, _ := strings.Cut(strings.TrimSuffix(text, "\r"), "\n")

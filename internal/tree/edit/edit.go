@@ -21,7 +21,7 @@ import (
 	"github.com/rogpeppe/go-internal/diff"
 )
 
-// An Edit is one change to a tree. String says what it does, starting with a
+// An Edit is one change to a tree. String says what the edit does, starting with a
 // verb: "set SIZE=4 in etc/default/x".
 type Edit interface {
 	fmt.Stringer
@@ -38,7 +38,7 @@ func NewPlan(tree rootfs.Tree, edits []Edit) (Plan, error) {
 	return PlanOver(rootfs.NewOverlay(tree), edits)
 }
 
-// PlanOver is NewPlan of a tree that has been looked at through overlay.
+// PlanOver is NewPlan of the tree under overlay, which keeps what was read from it.
 func PlanOver(overlay *rootfs.Overlay, edits []Edit) (Plan, error) {
 	for _, e := range edits {
 		if err := e.Apply(overlay); err != nil {

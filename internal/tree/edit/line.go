@@ -9,9 +9,9 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// Line makes a file hold one line with Prefix, namely Text, which starts with
-// it. The first line with the prefix becomes Text, others go; where there is
-// none, it is appended. A prefix ends where a word does: 127.0.1.10 does not have
+// Line makes Text, which starts with Prefix, the only line of a file with that prefix.
+// The first line with the prefix becomes Text, others are removed; where there is
+// none, Text is appended. A prefix ends where a word does: 127.0.1.10 does not have
 // the prefix 127.0.1.1.
 type Line struct{ Name, Prefix, Text string }
 
@@ -68,18 +68,18 @@ func (s Setting) Apply(tree rootfs.Tree) error {
 	return writeText(tree, s.Name, old, string(defaults.Text(old).Set(s.Key, s.Value)))
 }
 
-// A Block keeps lines of ours apart in a file of somebody else's, between a
-// line START and a line END. Empty Text takes the block out. It stays in its place, or
-// comes last, or, where lines begin sections of the file, before the first that begins
-// with one of the words in Before.
+// A Block keeps our lines apart in a file that belongs to others, between a line START
+// and a line END. Empty Text takes the block out. A block that exists stays in its
+// place. A new one comes last or, where lines begin sections of the file, before the
+// first line that begins with one of the words in Before.
 type Block struct {
 	Name, Text, Before string
 
 	// Was are texts that the block may have had besides Text: where END is lost, the
 	// block goes on as long as lines are like one of these.
 	Was string
-	// Reset, if it is not empty, has the block be the file's last lines, over which none
-	// behind wins. Where lines have stood behind it, Reset comes before them.
+	// Reset, if not empty, moves the block to the end of the file, where no later line
+	// wins over it. Where lines have stood behind the block, Reset comes before them.
 	Reset string
 }
 
@@ -131,8 +131,8 @@ func lineWith(text string, words []string) int {
 }
 
 // cut returns what a text has before and after our block, or the first of several.
-// Marks count whatever blanks are around them. A START without its END, and an END
-// without its START, somebody has left behind: what may be lines of others stays.
+// Blanks around a mark do not matter. A START without an END, or an END without a
+// START, is the rest of a block that a user edited: lines that may be the user's stay.
 func (b Block) cut(text string) (before, after string, found bool) {
 	var kept [2]strings.Builder // before and after
 	var block []string          // lines since START

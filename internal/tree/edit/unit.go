@@ -55,8 +55,8 @@ func leadsTo(tree rootfs.Tree, link, target string) bool {
 	return err == nil && wrong == nil && at == want
 }
 
-// DisableUnit takes back what EnableUnit did, whoever did it. A unit that is
-// not installed is disabled.
+// DisableUnit takes back what EnableUnit, or systemctl, did. A unit that is not
+// installed is disabled already.
 type DisableUnit struct{ Unit string }
 
 func (d DisableUnit) String() string { return "disable " + d.Unit }
@@ -98,7 +98,7 @@ func linksTo(tree rootfs.Tree, unit string) ([]string, error) {
 	return names, nil
 }
 
-// MaskUnit makes systemd unable to start a unit, whoever asks for it.
+// MaskUnit makes systemd unable to start a unit, whatever depends on it.
 type MaskUnit struct{ Unit string }
 
 func (m MaskUnit) String() string { return "mask " + m.Unit }
@@ -115,14 +115,14 @@ func (u UnmaskUnit) String() string { return "unmask " + u.Unit }
 func (u UnmaskUnit) Apply(tree rootfs.Tree) error {
 	link := path.Join(systemUnits, u.Unit)
 	if target, err := tree.ReadLink(link); err != nil || target != "/dev/null" {
-		return nil // not there, or somebody's own unit
+		return nil // not there, or the user's own unit
 	}
 	return tree.Remove(link)
 }
 
 // installation returns what "systemctl enable" makes of the [Install] section of
-// a unit, and of those of the units that Also= names: links by name, with their
-// targets.
+// a unit, and of the [Install] sections of the units in its Also=: links by name, with
+// their targets.
 func installation(tree rootfs.Tree, unit string) (map[string]string, error) {
 	i := installer{tree, map[string]string{}, map[string]bool{}}
 	err := i.add(unit)
@@ -173,7 +173,7 @@ func (i installer) add(name string) error {
 }
 
 // addAlso adds the units that an Also= names. As for systemctl, they may be
-// missing: packages name units of packages that nobody has to install.
+// missing: packages name units of other packages that need not be installed.
 func (i installer) addAlso(units []string) error {
 	for _, name := range units {
 		if i.seen[name] {

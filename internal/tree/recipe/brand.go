@@ -13,10 +13,10 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// Unconfigured returns the edits that make a Pi whose branding failed, for the
-// reason why, a node that nobody has configured yet: on the cable it shows
-// [node.Unconfigured], and above its login prompts the reason. Each does some good
-// without the others. What started the branding is left as it is.
+// Unconfigured returns the edits that make a Pi whose branding failed an unconfigured
+// node: on the cable the Pi shows [node.Unconfigured], and above its login prompts why,
+// the reason of the failure. Each edit does some good without the others. The words
+// that started the branding stay.
 func Unconfigured(s System, why string) []edit.Edit {
 	// agetty(8) takes a backslash for the start of an escape.
 	banner := "NOT CONFIGURED: " + strings.ReplaceAll(why, `\`, `\\`) + "\n" + s.file("usr/share/clusterctrl/issue.p")
@@ -49,8 +49,8 @@ func Name(role node.Role) []edit.Edit {
 	}
 }
 
-// name gives a Pi the name of its role. What was a controller before and is to be one
-// keeps the name that its owner gave it.
+// name gives a Pi the name of its role. A Pi that was a controller and is to be one
+// again keeps the name that its owner gave it.
 type name struct{ role node.Role }
 
 func (n name) String() string { return fmt.Sprintf("set the name %v", n.role) }
@@ -91,8 +91,8 @@ func (n name) hasTyped(tree rootfs.Tree) (bool, error) {
 	return typed != "" && noRole != nil, err
 }
 
-// controller returns what a controller has and a node has not, its networks
-// apart from the gadget's.
+// controller returns the edits for a controller alone, such as its networks, except
+// for the gadget's network.
 func (s System) controller(role node.Role) []edit.Edit {
 	allow, deny := nfsClients()
 	edits := []edit.Edit{
@@ -114,7 +114,7 @@ func (s System) controller(role node.Role) []edit.Edit {
 	return append(edits, s.bridges(role)...)
 }
 
-// node returns what makes a Pi node id and no controller.
+// node returns the edits that make a Pi node id, and no longer a controller.
 func (s System) node(id node.ID) []edit.Edit {
 	allow, deny := nfsClients()
 	edits := []edit.Edit{
@@ -144,10 +144,10 @@ func ofAllRoles(text func(node.Role) string) string {
 }
 
 // busModule has a controller load the module that gives a ClusterHAT's I2C bus its
-// device. Those of other boards are loaded by udev.
+// device. Udev loads the modules for other boards.
 const busModule = "etc/modules-load.d/clusterctrl.conf"
 
-// controllerRules are udev's for what nodes and boards show on USB.
+// controllerRules are udev's rules for the USB devices that nodes and boards are.
 const controllerRules = "etc/udev/rules.d/90-clusterctrl.rules"
 
 // nameUnit gives a node its name back, where otherName finds that it starts under
@@ -168,10 +168,10 @@ const (
 	vendorGadgetUnit = "rpi-usb-gadget.service"
 )
 
-// presets keeps what the role says of units where systemd enables and disables all as
-// their packages would have it (systemd.preset(5)), as "systemctl preset-all" does, and
-// the first boot of a system without a machine id in part. The first line that is for a
-// unit counts.
+// presets lets units stay as the role wants them where systemd enables and disables all
+// units as their packages say (systemd.preset(5)). "systemctl preset-all" does so, and
+// in part the first boot of a system without a machine id. The first line that is for
+// a unit counts.
 func presets(role node.Role) edit.Edit {
 	enabled := "enable clusterctrl-init.service\n"
 	if !role.IsController() {

@@ -14,8 +14,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// cloudUser adds a user to cloud-init's user-data, or gives one that is there a
-// new password. What else the file says, its comments too, stays.
+// cloudUser adds a user to cloud-init's user-data, or gives a user who is there a new
+// password. The rest of the file stays, its comments too.
 type cloudUser struct{ file, name, hash string }
 
 func (c cloudUser) String() string { return fmt.Sprintf("add user %s to %s", c.name, c.file) }
@@ -88,9 +88,9 @@ func (c cloudUser) setIn(root *yaml.Node) error {
 	return nil
 }
 
-// cloudName has cloud-init leave the name alone that a Pi got from its role, where
-// user-data says otherwise: it counts more than cloud-init's own settings.
-// Raspberry Pi Imager writes such lines, after the image was built.
+// cloudName has cloud-init leave alone the name that a Pi got from its role. Where
+// user-data names the Pi otherwise, it wins over cloud-init's own settings, so it is
+// changed. Raspberry Pi Imager writes such lines, after the image was built.
 type cloudName struct{ file, name string }
 
 func (c cloudName) String() string { return fmt.Sprintf("set the name %s in %s", c.name, c.file) }
@@ -123,8 +123,8 @@ func (c cloudName) Apply(tree rootfs.Tree) error {
 	return edit.WriteFile{Name: c.file, Data: text}.Apply(tree)
 }
 
-// cloudGadget has cloud-init leave the vendor's gadget off: it would take the device
-// controller from a node's, and make a controller of the cluster a USB device.
+// cloudGadget has cloud-init leave the vendor's gadget off: that gadget would take the
+// device controller from a node's gadget, and make a cluster's controller a USB device.
 // Raspberry Pi Imager writes enable_usb_gadget where its user asks for it.
 type cloudGadget struct{ file string }
 
@@ -161,9 +161,9 @@ func mapValue(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// setPassword gives a user of the list the password, in place of what other keys
-// say of it: they count more, and cloud-init locks whom it is not told to leave
-// open.
+// setPassword gives a user of the list the password, and removes other keys about
+// passwords, which would win over it. Cloud-init locks every user whom the list does
+// not tell it to leave open.
 func (c cloudUser) setPassword(user *yaml.Node) error {
 	for _, key := range []string{"plain_text_passwd", "hashed_passwd"} {
 		dropKey(user, key)

@@ -120,10 +120,10 @@ func isVendorInit(word string) bool {
 	return word == "init=/"+vendorFirstBoot || word == "init=/"+vendorResize
 }
 
-// cutRole takes the words that start the branding out of a command line,
-// wherever they are and however often, with what was meant for a role. The kernel's own
-// words may stand before the role: it keeps them from the program that it starts. Of
-// several words for the vendor's first boot, the first stays.
+// cutRole takes all words that start the branding out of a command line, wherever
+// they are, and the word behind each that was meant for a role. Words for the kernel
+// may stand before the role: the kernel does not pass them to the program that it
+// starts. Of several words for the vendor's first boot, the first stays.
 func cutRole(words edit.CommandLine) (rest edit.CommandLine, found bool) {
 	open, vendor := false, false // whether the role is to come, the vendor's word is there
 	for i, w := range words {
@@ -148,9 +148,9 @@ func cutRole(words edit.CommandLine) (rest edit.CommandLine, found bool) {
 	return rest, found
 }
 
-// VendorBack returns the text of a cmdline.txt, however damaged, that starts the vendor's
-// first boot where it was to follow the branding. It is as long as before where there are
-// blanks enough in the place of words that are gone.
+// VendorBack returns the text of a cmdline.txt, however damaged, changed to start the
+// vendor's first boot where that was to follow the branding. The text keeps its length
+// where removed words have left blanks enough.
 func VendorBack(tree rootfs.Tree, bootDir, text string) string {
 	vendor := vendorInit(tree, bootDir)
 	words := strings.SplitAfter(text, " ")
@@ -188,8 +188,8 @@ func (f finishBranding) Apply(tree rootfs.Tree) error {
 // FinishedLine returns what text, that of a cmdline.txt, becomes at the end of the
 // branding of a tree. It takes out the words that start the branding, and a console on
 // the gadget's serial port, which would be there too late; the first time, it puts the
-// vendor's first boot back. All else stays as it is by now: the vendor's first boot may
-// have changed the disk's id.
+// vendor's first boot back. All else stays as it is now, and not as it was when the image
+// was built: the vendor's first boot may have changed the disk's id since.
 func FinishedLine(tree rootfs.Tree, bootDir, text string) (string, error) {
 	words, err := edit.ParseCommandLine(text)
 	if err != nil {

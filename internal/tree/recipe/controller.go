@@ -12,9 +12,9 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// Controller returns the edits that make a bridging controller's image out of
-// a vendor's one. programs are those of ours, built for the image's architecture, by
-// where they are on a Pi.
+// Controller returns the edits that make a bridging controller's image out of a
+// vendor's image. programs are our programs, built for the image's architecture, by
+// their paths on a Pi.
 // The image is branded at first boot: see [StartBranding].
 func Controller(s System, programs map[string][]byte) []edit.Edit {
 	edits := []edit.Edit{fromShell{s}}
@@ -46,12 +46,12 @@ func Controller(s System, programs map[string][]byte) []edit.Edit {
 	return append(edits, bootConfig(s.BootDir, node.CBridge), StartBranding{s.BootDir, node.CBridge, s.Arch})
 }
 
-// hostKeys are those of the SSH server.
+// hostKeys are the host keys of the SSH server.
 const hostKeys = "etc/ssh/ssh_host_*_key*"
 
-// cloudConfig keeps cloud-init from undoing what makes a node itself. Its
-// networks are left alone, for the sake of Wi-Fi that a user set: our profiles
-// come before those that it makes.
+// cloudConfig keeps cloud-init from undoing a node's name and identity. Cloud-init's
+// networks are left alone, for the sake of Wi-Fi that a user set: our profiles have
+// precedence over the profiles that it makes.
 const cloudConfig = `# Written by clusterctrl: a node's name follows from its number.
 preserve_hostname: true
 manage_etc_hosts: false
@@ -73,8 +73,8 @@ func minirc(id node.ID) string {
 	return fmt.Sprintf("pu port             /dev/%s\npu baudrate         115200\npu rtscts           No\n", id.Port())
 }
 
-// exports gives each node its own root. Addresses are all that NFS version 3
-// goes by: whoever can take a node's address can read and write its root.
+// exports gives each node its own root. NFS version 3 knows a client by its address
+// alone: a machine that takes a node's address can read and write that node's root.
 func exports() string {
 	var b strings.Builder
 	for id := node.MinID; id <= node.MaxID; id++ {
@@ -96,8 +96,8 @@ func nfsClients() (allow, deny string) {
 
 // bootConfig sets our part of config.txt. A controller is a USB host and talks
 // to its boards over I2C, bit-banged on the Pis whose hardware cannot wait for
-// a slave that stretches the clock; a node is a USB device. A CM4 is neither with the
-// controller that the vendor's otg_mode=1 chooses for it.
+// a slave that stretches the clock; a node is a USB device. On a CM4, the vendor's
+// otg_mode=1 chooses a USB controller that can do neither.
 func bootConfig(bootDir string, role node.Role) edit.Edit {
 	return edit.Block{Name: path.Join(bootDir, "config.txt"), Text: bootLines(role), Was: ofAllRoles(bootLines), Reset: "[all]\n"}
 }
@@ -119,9 +119,9 @@ func bootLines(role node.Role) string {
 	return b.String()
 }
 
-// forgetMachine takes the machine id out of an image, which all its copies
-// would share. From Bullseye on systemd knows the word uninitialized; Trixie
-// grows the file system only where it finds that or nothing.
+// forgetMachine takes the machine id out of an image, since all its copies would share
+// that id. From Bullseye on systemd knows the word uninitialized; Trixie grows the file
+// system only where it finds that word or nothing.
 type forgetMachine struct{ release string }
 
 func (f forgetMachine) String() string { return "forget the machine id" }

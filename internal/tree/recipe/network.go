@@ -10,7 +10,7 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// Files of the network programs that are ours or hold a block of ours.
+// Our files of the network programs, and their own files that hold one of our blocks.
 const (
 	fragment     = "etc/network/interfaces.d/clusterctrl"
 	dhclientConf = "etc/dhcp/dhclient.conf"
@@ -41,7 +41,7 @@ func hosts(role node.Role) string {
 	return b.String()
 }
 
-// bridges returns what makes a controller's bridges.
+// bridges returns the edits that make a controller's bridges.
 func (s System) bridges(role node.Role) []edit.Edit {
 	if s.Network == rootfs.NetworkManager {
 		return controllerProfiles(role)
@@ -63,7 +63,7 @@ func (s System) bridges(role node.Role) []edit.Edit {
 	}
 }
 
-// noBridges takes away what bridges made, but for what gadgetLink writes anew.
+// noBridges undoes bridges, except for the files that gadgetLink writes anew.
 func (s System) noBridges() []edit.Edit {
 	if s.Network == rootfs.NetworkManager {
 		return append(removeProfiles(bridgeProfiles...), edit.Remove{Name: portsScript})
@@ -71,8 +71,8 @@ func (s System) noBridges() []edit.Edit {
 	return []edit.Edit{edit.Remove{Name: fragment}}
 }
 
-// gadgetLink returns what brings up usb0: DHCP, with addr beside it, or in its
-// place where no server answers.
+// gadgetLink returns the edits that bring up usb0: by DHCP, with addr beside the DHCP
+// server's address, or in its place where no server answers.
 func (s System) gadgetLink(role node.Role, addr netip.Addr) []edit.Edit {
 	switch s.Network {
 	case rootfs.NetworkManager:
@@ -97,12 +97,12 @@ func (s System) gadgetLink(role node.Role, addr netip.Addr) []edit.Edit {
 	return edits
 }
 
-// besideDHCP has a link keep its fixed address where a DHCP server gives it
-// another, as names lead there: see [hosts]. Without an address, no link has one.
-// dhclient-script(8) and dhcpcd-run-hooks(8) have the same words for it.
+// besideDHCP lets a link keep its fixed address, which names lead to (see [hosts]),
+// where a DHCP server gives the link another. Without addr, no link has a fixed
+// address. The script works for dhclient-script(8) and dhcpcd-run-hooks(8) alike.
 //
 // When a cable is plugged in, dhcpcd starts anew, and would fall back to the fixed
-// address after twenty seconds. It takes one that is there already as it is.
+// address only after twenty seconds. An address that is there already it leaves alone.
 func (s System) besideDHCP(link string, addr netip.Addr) edit.Edit {
 	when := "BOUND | RENEW | REBIND | REBOOT"
 	if s.Network == rootfs.DHCPCD {
@@ -168,8 +168,8 @@ lease {
 }
 
 // keepFallback is read by dhclient-script(8). Where the router of a fallback lease
-// does not answer pings, the script would give the address up, and dhclient would
-// sleep for five minutes: a node that is up before its controller had none.
+// does not answer pings, the script would give the address up, and dhclient would sleep
+// for five minutes: a node that started before its controller would have no address.
 const keepFallback = `# usb0 keeps its fixed address, whether or not the controller answers by now.
 if [ "$reason" = TIMEOUT ] && [ "$interface" = ` + node.GadgetLink + ` ]; then
 	ping() { :; }
@@ -177,9 +177,9 @@ fi
 `
 
 // dhcpcdBlock holds profiles that dhcpcd falls back to (dhcpcd.conf(5)). The
-// ports of bridges have no address of their own; eth0 is one on a bridging
-// controller. It begins with what is for all interfaces, which dhcpcd would take for
-// a part of a section of the user's before it.
+// ports of bridges have no address of their own; eth0 is a port on a bridging
+// controller. The block begins with the settings for all interfaces; behind a section
+// of the user's, dhcpcd would take them for a part of that section.
 func dhcpcdBlock(role node.Role, addr netip.Addr) edit.Edit {
 	was := ofAllRoles(func(role node.Role) string { return dhcpcdText(role, addr) })
 	return edit.Block{Name: dhcpcdConf, Text: dhcpcdText(role, addr), Was: was, Before: "interface profile ssid"}

@@ -9,9 +9,9 @@ import (
 	"clusterctrl/internal/tree/edit"
 )
 
-// NetworkManager's profiles are keyfiles (nm-settings-keyfile(5)); it refuses
-// any that others than root can read. Ours come before the ones that the vendor
-// or cloud-init makes (autoconnect-priority).
+// NetworkManager's profiles are keyfiles (nm-settings-keyfile(5)); it refuses a keyfile
+// that other users than root can read. Our profiles have precedence over the vendor's
+// and cloud-init's (autoconnect-priority).
 const (
 	profileDir        = "etc/NetworkManager/system-connections/"
 	gadgetProfileName = "clusterctrl-usb0"
@@ -25,8 +25,8 @@ autoconnect-priority=100
 `
 )
 
-// bridgeProfiles are the profiles of a controller. The uplink is one only
-// where it is a port of the bridge.
+// bridgeProfiles are the profiles of a controller. The uplink has a profile only where
+// it is a port of the bridge.
 var bridgeProfiles = []string{"clusterctrl-br0", "clusterctrl-brint", uplinkProfileName}
 
 // The uuids are made up, and the same everywhere: they name the profile, not
@@ -105,8 +105,9 @@ func controllerProfiles(role node.Role) []edit.Edit {
 	return append(edits, uplink...)
 }
 
-// bridge continues the connection section of a bridge's profile. Its ports that have
-// profiles go up with it: eth0 would stay out of one that was taken down and up.
+// bridge continues the connection section of a bridge's profile. Ports that have
+// profiles go up with the bridge: otherwise eth0 would stay out of a bridge that was
+// taken down and up again.
 func bridge(name string) string {
 	return fmt.Sprintf("interface-name=%s\nautoconnect-slaves=1\n\n[bridge]\nstp=false\n", name)
 }
@@ -126,10 +127,10 @@ func dhcpBeside(addr netip.Addr) string {
 	return fmt.Sprintf("\n[ipv4]\nmethod=auto\naddress1=%s/24\ndhcp-timeout=2147483647\nmay-fail=true\n"+linkLocal, addr)
 }
 
-// linkLocal is IPv6 beside DHCP without end. A link counts as up as soon as one
-// of the two is ready. Nothing is if neither DHCP nor a router answers, as
-// behind a routing controller; all that waits for the network would then do so
-// for a minute at each boot.
+// linkLocal is IPv6 beside DHCP without end. A link counts as up as soon as IPv4 or
+// IPv6 is ready. If neither a DHCP server nor a router answers, as behind a routing
+// controller, neither would be, and programs that wait for the network would wait for
+// a minute at each boot.
 const linkLocal = "\n[ipv6]\nmethod=link-local\n"
 
 // gadgetProfile brings up a node's end of the cable. The controller is its

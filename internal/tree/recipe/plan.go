@@ -15,8 +15,8 @@ const (
 	ErrorFile = "clusterctrl-error.txt" // why the Pi is not the member that it was to be
 )
 
-// A Branding is what has to change in a tree to make it the member of the cluster
-// with a role. Both parts are empty if nothing has.
+// A Branding is the changes that give a tree a role. Both parts are empty if nothing
+// has to change.
 type Branding struct {
 	// Changes are all changes but the last, in the order in which they are made.
 	Changes edit.Plan
@@ -25,8 +25,8 @@ type Branding struct {
 	Finish edit.Plan
 }
 
-// Plan returns what has to change in tree to make it the member with the role,
-// whatever it was before. It changes nothing.
+// Plan returns the changes that give tree the role, whatever role it had before. It
+// changes nothing.
 func Plan(tree rootfs.Tree, role node.Role) (Branding, error) {
 	overlay := rootfs.NewOverlay(tree)
 	found, err := rootfs.Identify(overlay)

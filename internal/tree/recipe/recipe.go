@@ -2,12 +2,11 @@
 // a cluster. It is where to look, and the only place to change, when a node or
 // a controller should come out different.
 //
-// [Controller] makes an image out of a vendor's one: everything that all
-// members share, with the network of a bridging controller and nodes at the
-// address of one that nobody has configured yet. [Brand] makes a Pi with such
-// an image a given member, at first boot or whenever its role changes; it
-// leaves nothing of an earlier role behind. The files that they lay down are in
-// the directory files, under the names that they have on the Pi.
+// [Controller] makes an image out of a vendor's image: everything that all members
+// share, with the network of a bridging controller, and the address of an unconfigured
+// node on usb0. [Brand] gives a Pi with such an image a role, at first boot or whenever
+// its role changes; it leaves nothing of an earlier role behind. The files that both
+// write are in the directory files, under the names that they have on the Pi.
 package recipe
 
 import (
@@ -70,7 +69,7 @@ var facts = map[string]string{
 	"AdminInterface":    fmt.Sprintf("%02x", node.AdminInterface),
 }
 
-// file returns the text of one of our files.
+// file returns the text of one of the files in the directory files.
 func (s System) file(name string) string {
 	text, err := fs.ReadFile(files, path.Join("files", name))
 	if err != nil {

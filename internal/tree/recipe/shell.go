@@ -15,9 +15,9 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// MadeByShell reports whether a tree is that of an image which the shell scripts that
-// this program replaces made, or of a Pi that was started from one: the names of our
-// programs are those of scripts there.
+// MadeByShell reports whether a tree comes from an image that the older shell scripts,
+// which this program replaces, made. In such a tree, the files with the names of our
+// programs are scripts.
 func MadeByShell(tree rootfs.Tree) (bool, error) {
 	f, err := tree.Open(inTree(node.ReconfigPath))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -35,7 +35,7 @@ func MadeByShell(tree rootfs.Tree) (bool, error) {
 	return string(head[:n]) == "#!", err
 }
 
-// refuseShell keeps a tree that the scripts made from becoming half theirs and half ours.
+// refuseShell keeps a tree from becoming a mixture of the scripts' work and ours.
 type refuseShell struct{}
 
 func (refuseShell) String() string { return "look who made the system" }
@@ -50,7 +50,7 @@ func (refuseShell) Apply(tree rootfs.Tree) error {
 
 // fromShell takes out of a tree all that the shell scripts put there, so that a stock
 // system is left, with the settings that its owner made. In other trees it does nothing.
-// What our own edits replace under the same name stays for them.
+// It leaves files that our own edits replace under the same name.
 type fromShell struct{ System }
 
 func (fromShell) String() string { return "take out what the shell scripts made" }
@@ -92,7 +92,7 @@ func (f fromShell) Apply(tree rootfs.Tree) error {
 }
 
 // keepVendor has the branding start the vendor's first boot where the scripts would
-// have: on the first boot of an image, which is what has no settings file yet.
+// have started it: at the first boot of an image, which has no settings file yet.
 func (f fromShell) keepVendor(tree rootfs.Tree) error {
 	name := path.Join(f.BootDir, rootfs.CommandLine)
 	words, text, err := readCommandLine(tree, name)

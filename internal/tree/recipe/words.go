@@ -63,8 +63,8 @@ func BlankBranding(text string) string {
 	return string(blanked)
 }
 
-// others are words that systems put into a command line and that look like an
-// argument where somebody left ours out.
+// others are words that systems put into a command line, and that look like our
+// argument where the user left that out.
 var others = []string{
 	"debug", "emergency", "fastboot", "firstboot", "forcefsck", "noresize", "noswap", "quiet",
 	"recovery", "rescue", "resize", "ro", "rootwait", "rw", "s", "single", "splash", "textmode",

@@ -12,7 +12,7 @@ import (
 // Dir is the Tree in a directory. Its WriteFile leaves, after a power cut, the
 // old file or the new one and never half of one.
 type Dir struct {
-	// Directories that were seen on the way to names, and those of them that are open.
+	// Directories that were seen on the way to names, with a root for each open one.
 	// Should another program put a link in the place of one, os.Root still lets no
 	// name lead out of the root.
 	dirs map[string]fs.FileInfo
@@ -69,13 +69,13 @@ func at[T any](d *Dir, name string, f func(dir *os.Root, base string) (T, error)
 	return result, named(err, name)
 }
 
-// at is [at] for what has no result.
+// at is [at] for functions without a result.
 func (d *Dir) at(name string, f func(dir *os.Root, base string) error) error {
 	_, err := at(d, name, func(dir *os.Root, base string) (struct{}, error) { return struct{}{}, f(dir, base) })
 	return err
 }
 
-// named gives an error the whole name of what it is about.
+// named gives an error the whole name of the file that it is about.
 func named(err error, name string) error {
 	if of := new(fs.PathError); errors.As(err, &of) {
 		of.Path = name
@@ -189,7 +189,7 @@ func (d *Dir) Chmod(name string, perm fs.FileMode) error {
 	return d.at(name, func(dir *os.Root, base string) error { return dir.Chmod(base, perm) })
 }
 
-// remove removes what is called name, which leads through no link.
+// remove removes the file name, which leads through no link.
 func (d *Dir) remove(name string) error {
 	if dir, ok := d.open[name]; ok && name != "." {
 		delete(d.open, name)
@@ -219,12 +219,12 @@ func (d *Dir) Batch(change, flush func() error) error {
 	return nil
 }
 
-// moveIn gives what has been written under the temporary name its own.
+// moveIn gives a file that was written under a temporary name its own name.
 func (d *Dir) moveIn(name string) error {
 	return d.at(name, func(dir *os.Root, base string) error { return dir.Rename(temporary(base), base) })
 }
 
-// temporary is the name of what a file is to become.
+// temporary is the name under which a file's new content is written.
 func temporary(name string) string { return path.Join(path.Dir(name), ".new-"+path.Base(name)) }
 
 // WriteFile implements [Tree] by a temporary file beside the old one. A file
@@ -254,8 +254,8 @@ func (d *Dir) WriteFile(name string, data []byte, perm fs.FileMode) error {
 	return d.moveIn(name)
 }
 
-// writeNew leaves data, on the disk but in a batch, under a name of its own. What an earlier
-// attempt left there, with whatever mode, goes.
+// writeNew writes data under a temporary name, and flushes it unless a batch does that
+// later. It removes what an earlier attempt left there, with whatever mode.
 func (d *Dir) writeNew(name string, data []byte, perm fs.FileMode, old fs.FileInfo) error {
 	create := func(dir *os.Root, base string) (*os.File, error) {
 		return dir.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)

@@ -182,8 +182,8 @@ var networkPrograms = map[NetworkProgram]struct {
 	IfUpDown:       {[]string{"etc/dhcp/dhclient.conf", "etc/network/interfaces"}, ""},
 }
 
-// enabled reports whether the system starts the program. One that has no unit is
-// started by others.
+// enabled reports whether the system starts the program. A program without a unit is
+// started by other programs.
 func (p NetworkProgram) enabled(tree fs.ReadLinkFS) bool {
 	unit := networkPrograms[p].unit
 	if unit == "" {

@@ -135,8 +135,8 @@ type filesystem interface {
 	Remove(name string) error
 }
 
-// on returns the file system that holds name, which leads through no link, and
-// what it is called there.
+// on returns the file system that holds name, which leads through no link, and the
+// name in that file system.
 func (i *Image) on(name string) (filesystem, string) {
 	if rest, ok := i.inBoot(name); ok {
 		return i.Boot, rest

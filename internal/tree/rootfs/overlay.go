@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// An Overlay is a Tree that keeps all changes in memory, over a tree that
-// stays as it is. It tells what the changes come to and can then make them.
+// An Overlay is a Tree that keeps all changes in memory, over a base tree that stays
+// unchanged. [Overlay.Changes] returns the changes, which can then be made in the base.
 type Overlay struct {
 	base  remembered
 	files map[string]*File // changed since, nil for removed
@@ -110,8 +110,8 @@ func (o *Overlay) Changes() ([]Change, error) {
 	return changes, nil
 }
 
-// inBase reports whether the base can have something under name: where it has a
-// link on the way, which the overlay has not, it has nothing of that name.
+// inBase reports whether the base can have a file under name. Where the base has a link
+// on the way to it, and the overlay a directory, the base has no such file.
 func (o *Overlay) inBase(name string) bool {
 	changed := false
 	for i := strings.LastIndexByte(name, '/'); i > 0 && !changed; i = strings.LastIndexByte(name[:i], '/') {
@@ -312,8 +312,8 @@ func (o *Overlay) readDir(dir string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// create resolves the name of something to be made, in a directory that must
-// be there, where nothing may be yet.
+// create resolves the name of a file to be made. Its directory must exist, and the
+// file must not.
 func (o *Overlay) create(op, name string) (string, error) {
 	name, err := o.resolve(op, name, false)
 	if err != nil {

@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// How large files may be that are read whole, in bytes. A tree is foreign: a sparse
-// file takes no room on its disk, and may be larger than this machine's memory.
+// The most bytes of a file that is read whole. A tree is foreign: a sparse file takes
+// no room on its disk, and may be larger than this machine's memory.
 const (
 	maxText = 16 << 20 // a list of hosts that are advertisers' takes five
-	maxKept = 64 << 20 // what edits replace: texts, and programs of ours
+	maxKept = 64 << 20 // what edits replace: texts, and our programs
 )
 
 // ReadText returns the content of a text file, which must be a regular file of at
@@ -31,8 +31,8 @@ func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	return readKnown(fsys, name, info, limit)
 }
 
-// readKnown is readFile of what Stat has said info of. To open what is no regular
-// file could wait for ever, as for the other end of a pipe.
+// readKnown is readFile of a file whose info is known from Stat. Opening a file that is
+// not regular could wait for ever, as for the other end of a pipe.
 func readKnown(fsys fs.FS, name string, info fs.FileInfo, limit int64) ([]byte, error) {
 	switch {
 	case info.IsDir():
