@@ -97,7 +97,7 @@ func (a *writer) lstat(name string) (fs.FileInfo, error) {
 	return a.image.Lstat(name)
 }
 
-// bits are a mode's, as tar has them.
+// bits are the bits of a mode as tar has them.
 func bits(mode fs.FileMode) int64 {
 	b := int64(mode.Perm())
 	for flag, bit := range map[fs.FileMode]int64{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
@@ -123,7 +123,7 @@ func (a *writer) header(name string, info fs.FileInfo) (*tar.Header, error) {
 		if !info.IsDir() && stat.Links > 1 {
 			if first, seen := a.links[stat.Inode]; seen {
 				h.Typeflag, h.Linkname = tar.TypeLink, first
-				h.PAXRecords = nil // those of the first name
+				h.PAXRecords = nil // the first name has them
 				return h, nil
 			}
 			a.links[stat.Inode] = name

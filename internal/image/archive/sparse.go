@@ -49,7 +49,7 @@ func (a *writer) sparse(h *tar.Header, from io.ReaderAt, extents []ext4.Extent) 
 	return err
 }
 
-// padding is what is missing to whole blocks.
+// padding is the number of bytes that are missing to whole blocks.
 func padding(size int64) int64 { return -size & (blockSize - 1) }
 
 // sparseMap is the number of ranges, then offset and length of each, a line a

@@ -14,12 +14,12 @@ type Reader struct {
 	// nil.
 	Refused func(error)
 
-	known []Disk // which were there before, and so are nobody's to take
+	known []Disk // which were there before, and so are not taken
 	told  []string
 }
 
-// NewReader returns a Reader that takes the cards that come from now on. Those
-// that are there already were perhaps forgotten.
+// NewReader returns a Reader that takes the cards that come from now on. Cards that are
+// there already may have been forgotten in their readers.
 func NewReader(policy Policy, size int64) (*Reader, error) {
 	disks, err := List()
 	return &Reader{Policy: policy, Size: size, known: disks}, err
@@ -65,7 +65,7 @@ func (r *Reader) take(disks []Disk) (Disk, error) {
 	return Disk{}, nil
 }
 
-// Skip has Await take a card no more that is in a reader.
+// Skip has Await ignore a card that is in a reader.
 func (r *Reader) Skip(d Disk) { r.known = append(r.known, d) }
 
 // AwaitGone returns when a card is out of its reader.

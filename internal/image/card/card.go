@@ -6,9 +6,9 @@
 // back, and found to be what was written. Whatever happens in between, a computer
 // finds no partitions on the card, and a Pi does not boot from it.
 //
-// Which disks are taken for cards is decided by [Policy.Check]. What a system has,
-// [List] and [Find] tell, and how it is written to, a [Device]: a card is a block
-// device on Linux and macOS, and may be a plain file anywhere.
+// [Policy.Check] decides which disks are taken for cards. [List] and [Find] find the
+// disks of a system. A [Device] writes to a disk: a card is a block device on Linux and
+// macOS, and may be a plain file anywhere.
 package card
 
 import (
@@ -20,8 +20,8 @@ import (
 // SectorSize is the unit that the partition tables of images count in, in bytes.
 const SectorSize = 512
 
-// A Disk is a whole disk that a system has, with all that tells whether it is a
-// card, and whose.
+// A Disk is a whole disk of a system, with the facts that tell whether it is a card,
+// and which.
 type Disk struct {
 	Path   string `json:"path"` // of its device, or of a plain file
 	Model  string `json:"model,omitempty"`
@@ -33,9 +33,9 @@ type Disk struct {
 	Removable  bool `json:"removable"`   // the medium, or all of it
 	ReadOnly   bool `json:"read_only"`
 
-	// Content is what is on it, as people know it.
+	// Content says in words for people what is on the disk.
 	Content string `json:"content,omitempty"`
-	// InUse is what it is in use for; empty if it is not.
+	// InUse says what the disk is in use for; empty if it is not in use.
 	InUse string `json:"in_use,omitempty"`
 
 	file     bool   // a plain file
@@ -48,12 +48,12 @@ func (d Disk) IsNew() bool { return d.fresh }
 
 // A Policy says which disks are taken for cards.
 type Policy struct {
-	MaxSize int64 // in bytes: what is larger holds somebody's data
+	MaxSize int64 // in bytes: a larger disk is likely to hold data
 	Any     bool  // also disks that are neither removable nor on USB nor MMC
 }
 
-// Check returns why a disk is not to be written to, nil if it may be. Of size
-// bytes is the image, 0 if that is not known yet.
+// Check returns why a disk is not to be written to, nil if it may be. The image has
+// size bytes, 0 if its size is not known yet.
 func (p Policy) Check(d Disk, size int64) error {
 	err := p.check(d, size)
 	if err != nil {
@@ -86,7 +86,7 @@ func (p Policy) check(d Disk, size int64) error {
 	return nil
 }
 
-// bytesText writes a size as those on cards are written.
+// bytesText writes a size as makers of cards print it.
 func bytesText(n int64) string {
 	for _, unit := range []struct {
 		name string
@@ -115,20 +115,20 @@ func (d Disk) Describe() string {
 	return text
 }
 
-// A Device is a disk that is open to be written to, for nobody else to write to.
+// A Device is a disk that this program alone has open to write to.
 // Offsets, lengths and the addresses of buffers are multiples of the sector size.
 type Device interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
 
-	// Sync returns when what was written is on the medium, and has what is read
-	// afterwards come from there.
+	// Sync returns when all written data is on the medium. Reads after Sync come from
+	// the medium, not from a cache.
 	Sync() error
-	// Finish makes the disk known for what it holds now: it has the system read the
-	// partition table, or gives a new file its name.
+	// Finish has the system read the disk's new partition table, or gives a new file
+	// its name.
 	Finish() error
-	// Discard tells the disk that nothing on it is of interest any more.
+	// Discard tells the disk that it may forget all its data.
 	Discard() error
 	// Gone reports whether the disk was taken out.
 	Gone() bool

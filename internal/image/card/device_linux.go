@@ -29,8 +29,8 @@ func Open(d Disk, size int64) (Device, error) {
 	if d.file {
 		return openFile(d, size)
 	}
-	// O_EXCL without O_CREAT keeps a block device from being opened that is mounted or
-	// has another in-kernel user, and keeps others from that as long as it is open.
+	// With O_EXCL and no O_CREAT, Linux does not open a block device that is mounted or
+	// has another in-kernel user, and lets none mount it as long as it is open.
 	f, err := os.OpenFile(d.Path, os.O_RDWR|unix.O_EXCL|unix.O_DIRECT, 0)
 	switch {
 	case errors.Is(err, unix.EBUSY):

@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-// errSystem says how cards are written where this program does not do it.
+// errSystem says how to write cards on systems where this program cannot.
 var errSystem = errors.New(`cards are not written on this system: run "clusterctrl serve" with the image, and have Raspberry Pi Imager write them`)
 
 // List returns the disks that there are.

@@ -19,8 +19,8 @@ type kernel struct{ sys, proc string }
 
 var linux = kernel{"/sys", "/proc"}
 
-// List returns the disks that there are, but for those that hold nothing and cannot,
-// such as loop devices without a file.
+// List returns all disks, except those that cannot hold anything, such as loop devices
+// without a file.
 func List() ([]Disk, error) {
 	names, err := os.ReadDir(filepath.Join(linux.sys, "block"))
 	if err != nil {
@@ -83,7 +83,7 @@ func (k kernel) disk(name string) (Disk, error) {
 	}
 	path, removable := "/dev/"+strings.ReplaceAll(name, "!", "/"), readText(filepath.Join(dir, "removable")) == "1"
 	if removable {
-		// The kernel looks at a card that has come when somebody opens the reader.
+		// The kernel looks for a new card when a program opens the reader.
 		if f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
 			f.Close()
 		}
@@ -137,7 +137,7 @@ func (k kernel) look(d *Disk, dir string) {
 	}
 }
 
-// partitions returns those that the kernel knows of a disk.
+// partitions returns the partitions of a disk that the kernel knows.
 func (k kernel) partitions(dir string) (parts []part, err error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*/partition"))
 	if err != nil {

@@ -52,8 +52,8 @@ func diskutilInfo(info, list []byte) (Disk, error) {
 	return d, diskutilParts(&d, list)
 }
 
-// diskutilParts says what is on a disk. The partitions of a card are mounted as soon
-// as it is in; that is no use that one must not end. That of the running system is.
+// diskutilParts says what is on a disk. MacOS mounts the partitions of a card as soon
+// as it is put in; such a mount may be ended. A mount of the running system may not.
 func diskutilParts(d *Disk, list []byte) error {
 	value, err := readPlist(bytes.NewReader(list))
 	if err != nil {

@@ -21,8 +21,8 @@ func file(path string, info fs.FileInfo) (Disk, error) {
 	return d, nil
 }
 
-// A fileDevice is a plain file in place of a card. It holds what a card would, and
-// sync(2) and the page cache have to do for it.
+// A fileDevice is a plain file in place of a card. It gets the same bytes as a card, but
+// is written through the page cache.
 type fileDevice struct {
 	*os.File
 	set *diskimage.Outputs // of a file that is yet to get its name; else nil

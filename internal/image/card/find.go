@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// Find returns the disk at a path. A plain file is one only if files are wanted;
-// then it may also be yet to be made.
+// Find returns the disk at a path. Only if files are wanted, a plain file counts as a
+// disk; such a file may be yet to be made.
 func Find(path string, files bool) (Disk, error) {
 	if !files && errSystem != nil {
 		return Disk{}, errSystem
@@ -32,7 +32,7 @@ func Find(path string, files bool) (Disk, error) {
 	return findDisk(path, info)
 }
 
-// Same reports whether two disks are one.
+// Same reports whether two disks are the same disk.
 func Same(a, b Disk) bool {
 	if a.fresh || b.fresh {
 		return filepath.Clean(a.Path) == filepath.Clean(b.Path)

@@ -29,8 +29,9 @@ type Journal struct {
 	entries map[string]Entry // by role
 }
 
-// OpenJournal opens the journal in a file, or begins one, of cards with an image. One
-// that is about another image is refused. What a power cut left of a line goes.
+// OpenJournal opens the journal in a file, or begins one, of cards with an image. It
+// refuses a journal about another image. It removes a line that a power cut left
+// incomplete.
 func OpenJournal(name, image string) (*Journal, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {

@@ -24,9 +24,9 @@ const (
 	smallGap = 64 << 10
 )
 
-// Used returns the parts of an image that must be on a card, in order. What file
-// systems call free is left out; all that is not known to be free is used. A hole
-// in a file is zeros, and nothing else would do.
+// Used returns the parts of an image that must be on a card, in order. It leaves out
+// the free space of file systems; all that is not known to be free counts as used. A
+// hole in the image's file counts as used zeros: an old card may hold other data there.
 func Used(image Image) []Range {
 	u := used{size: image.Size()}
 	table, err := mbr.Read(image, u.size)
@@ -60,7 +60,7 @@ func Total(ranges []Range) (n int64) {
 	return n
 }
 
-// freeIn returns what is free in a partition of a type.
+// freeIn returns the free space in a partition of a type.
 func freeIn(kind uint8, disk readOnly, size int64) (free []Range, err error) {
 	switch kind {
 	case 0x0b, 0x0c, 0x0e: // FAT32, FAT32 and FAT16 by sector numbers
@@ -101,19 +101,20 @@ func collect[X any](extents iter.Seq2[X, error], of func(X) Range) (ranges []Ran
 	return ranges, nil
 }
 
-// readOnly is a partition as editors of file systems want it, which edit nothing here.
+// readOnly lets the editors of file systems, which edit nothing here, read a partition.
 type readOnly struct{ io.ReaderAt }
 
 func (readOnly) WriteAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
 
-// used turns what is free into what is not. The partitions of a table may be in any
-// order, but do not overlap.
+// used turns the free parts of a disk into the used ones. The partitions of a table may
+// be in any order, but do not overlap.
 type used struct {
 	size int64
 	free []Range
 }
 
-// ranges returns what is not free, aligned, and without gaps that are not worth it.
+// ranges returns the used ranges, aligned, and joined across gaps that are too small to
+// skip.
 func (u used) ranges() []Range {
 	slices.SortFunc(u.free, func(a, b Range) int { return cmp.Compare(a.Start, b.Start) })
 	var ranges []Range

@@ -27,8 +27,8 @@ func fromEnd(n, unit int64) func(int64) int64 {
 	return func(size int64) int64 { return (size - n) / unit * unit }
 }
 
-// members are what disks hold whose data makes sense only together with that of
-// others, or through another driver.
+// members are the signatures of disks whose data makes sense only together with other
+// disks, or through another driver.
 var members = []signature{
 	{kind: "LVM", offset: at(0x218), magic: "LVM2 001"}, // lib/format_text/layout.h, in the second sector as a rule
 	{kind: "LVM", offset: at(0x018), magic: "LVM2 001"},
@@ -42,7 +42,7 @@ var members = []signature{
 	{kind: "RAID", offset: fromEnd(512, 512), magic: "\xde\x11\xde\x11"}, // DDF, big-endian
 }
 
-// systems are what partitions and disks without partitions hold.
+// systems are the signatures of file systems, in partitions or on whole disks.
 var systems = []signature{
 	{kind: "ext", offset: at(0x438), magic: "\x53\xef", label: 0x478, labelSize: 16},
 	{kind: "FAT", offset: at(0x52), magic: "FAT32   ", label: 0x47, labelSize: 11},
@@ -101,7 +101,8 @@ func isZFS(disk io.ReaderAt, size int64) bool {
 // A part is a disk or one of its partitions.
 type part struct{ start, size int64 }
 
-// member returns what a disk or one of its partitions is a member of, "" if of nothing.
+// member returns the set of disks, such as a RAID, that a disk or one of its partitions
+// belongs to, "" if to none.
 func member(disk io.ReaderAt, parts []part) string {
 	for _, p := range parts {
 		within := io.NewSectionReader(disk, p.start, p.size)
@@ -115,7 +116,7 @@ func member(disk io.ReaderAt, parts []part) string {
 	return ""
 }
 
-// partitions returns those of the partition table in the first sector.
+// partitions returns the partitions in the partition table in the first sector.
 func partitions(disk io.ReaderAt, size int64) (parts []part) {
 	table, err := mbr.Read(disk, size)
 	if err != nil {

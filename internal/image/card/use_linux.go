@@ -14,9 +14,9 @@ import (
 
 type unixStat = syscall.Stat_t
 
-// use says what a disk is in use for, by its directory in sysfs: as a whole or one of
-// its partitions. It is empty if the disk is not. What it overlooks, such as what is
-// mounted for other processes alone, keeps the disk from being opened.
+// use says what a disk, or one of its partitions, is in use for, by its directory in
+// sysfs; empty if for nothing. A use that it overlooks, such as a mount in the namespace
+// of another process, keeps the disk from being opened.
 func (k kernel) use(dir string) (string, error) {
 	parts, err := filepath.Glob(filepath.Join(dir, "*/partition"))
 	if err != nil {
@@ -101,8 +101,8 @@ func (k kernel) swapped(numbers map[string]bool) (string, error) {
 	return "", nil
 }
 
-// pooled says whether a disk is one of several of a mounted btrfs, of which the table
-// of mounts tells but one.
+// pooled says whether a disk belongs to a mounted btrfs of several disks: the table of
+// mounts tells only one of them.
 func (k kernel) pooled(dirs []string) (string, error) {
 	devices, err := filepath.Glob(filepath.Join(k.sys, "fs/btrfs/*/devices/*"))
 	for _, d := range devices {

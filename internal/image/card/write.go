@@ -25,7 +25,7 @@ type Job struct {
 	Ranges []Range // of the image, in order: what is written
 }
 
-// A Phase is what is being done to a card.
+// A Phase is a step of the work on a card.
 type Phase string
 
 const (
@@ -48,9 +48,9 @@ type Result struct {
 	Disk     Disk   `json:"disk"`
 	Written  int64  `json:"written"`  // bytes
 	Verified bool   `json:"verified"` // what was written was read back
-	// Digest is that of [Digest], of what was written.
+	// Digest is the [Digest] of the written ranges.
 	Digest string `json:"digest,omitempty"`
-	Note   string `json:"note,omitempty"` // what to do about a card that is good
+	Note   string `json:"note,omitempty"` // advice about a good card
 	Err    error  `json:"-"`
 }
 
@@ -64,8 +64,8 @@ const (
 	headSize = 4 << 10
 )
 
-// Write writes all jobs at the same time, none slower for the others, and closes
-// their devices. What goes wrong with a card is the matter of that card alone.
+// Write writes all jobs at the same time and closes their devices. A slow or bad card
+// does not affect the others.
 func Write(ctx context.Context, jobs []Job, o Options) []Result {
 	results := make([]Result, len(jobs))
 	var all sync.WaitGroup
@@ -242,7 +242,7 @@ func (w *writing) readBack(p []byte, off int64) error {
 	return nil
 }
 
-// finish writes the first sector, which makes the card one that boots.
+// finish writes the first sector, which makes the card bootable.
 func (w *writing) finish() error {
 	if _, err := w.Device.WriteAt(w.head, 0); err != nil {
 		return fmt.Errorf("write at byte 0: %w", bare(err))
@@ -309,7 +309,7 @@ func (w *writing) pass(ctx context.Context, fill, use func(p []byte, off int64) 
 	}()
 	defer func() {
 		cancel()
-		for range full { // until nobody uses the buffers any more
+		for range full { // until fill has stopped and the buffers are free
 		}
 	}()
 	for c := range full {
@@ -339,9 +339,9 @@ func chunks(ranges []Range) iter.Seq2[int64, int64] {
 	}
 }
 
-// Digest returns a SHA-256 over the places and checksums of the chunks of an
-// image that ranges name. It tells images apart that a person made, at the cost
-// of reading them; it is no proof against one who wants two to look the same.
+// Digest returns a SHA-256 over the places and checksums of the chunks of an image that
+// ranges name, at the cost of reading them. It tells different images apart, but is no
+// proof against an attacker, since the checksums are CRCs.
 func Digest(ctx context.Context, image Image, ranges []Range) (string, error) {
 	digest, p := sha256.New(), make([]byte, chunkSize)
 	for off, n := range chunks(ranges) {

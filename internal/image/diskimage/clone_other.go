@@ -10,7 +10,7 @@ import (
 func allocate(*os.File, segment) error { return nil }
 func punch(*os.File, segment) error    { return nil }
 
-// segments takes all for data: copyThrough leaves out the zeros.
+// segments takes the whole part for data: copyThrough leaves out the zeros.
 func segments(_ *os.File, within segment) iter.Seq2[segment, error] {
 	return func(yield func(segment, error) bool) {
 		if within.start < within.end {

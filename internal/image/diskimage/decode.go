@@ -79,8 +79,8 @@ type chunk struct {
 	err  error
 }
 
-// chunks is how many parts of a stream are in memory: one is being decoded, one
-// is being written, and the others let each wait for the other less.
+// chunks is how many parts of a stream are in memory: one is being decoded, one is
+// being written, and the others are a buffer between decoding and writing.
 const chunks = 4
 
 // decodeStream decodes in one goroutine and writes in another.
@@ -151,7 +151,7 @@ func (in *Input) unpack(src *source) (io.ReadCloser, error) {
 	return in.format.open(src)
 }
 
-// readFull is [io.ReadFull] that leaves the decoder's errors apart: a decoder's
+// readFull is [io.ReadFull], but marks the decoder's errors: a decoder's
 // io.ErrUnexpectedEOF is not the image's end.
 func readFull(r io.Reader, buf []byte) (n int, err error) {
 	for n < len(buf) && err == nil {
@@ -170,7 +170,7 @@ func (in *Input) streamError(src *source, err error) error {
 	return in.decodeError(err)
 }
 
-// decodeError says what is wrong with the input, if not with our decoder.
+// decodeError says what is wrong with the input, as the decoder found it.
 func (in *Input) decodeError(err error) error {
 	_, unread := errors.AsType[*fs.PathError](err)
 	if unread || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
@@ -183,8 +183,8 @@ func (in *Input) tooLarge() error {
 	return fmt.Errorf("%s: image is larger than %d bytes, which no partition table describes", in.name, int64(maxSize))
 }
 
-// Check compares the SHA-256 of an input that is a file with what [Input.Expect]
-// expects. It is for those who read [Input.Raw]: Decode does it itself.
+// Check compares the SHA-256 of an input that is a file with the sum that was given to
+// [Input.Expect]. It is for callers that read [Input.Raw]: Decode does it itself.
 func (in *Input) Check(ctx context.Context) error {
 	if in.want == nil || in.file == nil {
 		return nil

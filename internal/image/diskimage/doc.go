@@ -7,10 +7,9 @@
 // [Patch.Apply] fill them, and [Outputs.Commit] names them all or none. What
 // was not committed is gone after [Outputs.Abort], whatever went wrong.
 //
-// A hole in a file reads as zeros and is an image's way of saving space. On
-// file systems with ext4's habits every page of zeros is left out. Where files
-// can share their blocks, a copy costs as much as its source has extents, so
-// there small holes are filled: see [Layout].
+// A hole in a file reads as zeros and takes no space. On most file systems, every page
+// of zeros becomes a hole. Where files can share their blocks, the cost of a copy grows
+// with the extents of its source, so small holes are filled there: see [Layout].
 //
 // The package knows nothing of what is in an image.
 package diskimage

@@ -45,7 +45,7 @@ var raw = format{name: "raw", ext: ".img", open: func(r io.Reader) (io.ReadClose
 	return io.NopCloser(r), nil
 }}
 
-// unsupported are packings that users have at hand and we do not read.
+// unsupported are packings that users may have, and that this package does not read.
 var unsupported = []format{
 	{name: "bzip2", magic: "BZh"},
 	{name: "7-Zip", magic: "7z\xbc\xaf\x27\x1c"},

@@ -17,10 +17,9 @@ import (
 // a core's cache while several hashes take it in.
 const hashStep = 256 << 10
 
-// HashPatched returns the SHA-256 that image has with each of patches applied
-// to it, one patch at a time. What lies before the first patch is hashed once
-// for all; the rest is read once a core. A progress that is not nil is told of
-// every byte of every sum, in pieces of zeros.
+// HashPatched returns, for each of patches, the SHA-256 of image with that patch alone.
+// The part before the first patch is hashed only once; the rest is read once a core. A
+// progress that is not nil is told of every byte of every sum, in pieces of zeros.
 func HashPatched(ctx context.Context, image *os.File, patches []Patch, progress io.Writer) ([]Sum, error) {
 	size, err := fileSize(image)
 	if err != nil {

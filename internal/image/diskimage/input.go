@@ -36,15 +36,15 @@ type Input struct {
 // headSize is how much of an input tells its format and, for zstd, its size.
 const headSize = 4096
 
-// A Stream is an image that comes from elsewhere than standard input, in place of
-// which it is given to [Open].
+// A Stream is an image that comes from elsewhere, such as a server. It is given to
+// [Open] in place of standard input.
 type Stream struct {
 	io.Reader
 	Name string // with the image's own name at the end, as in an address
 }
 
-// Open opens the image in the file name, or on stdin if name is [Stdin]. Who
-// wants files only gives a nil stdin.
+// Open opens the image in the file name, or on stdin if name is [Stdin]. A nil stdin
+// allows files only.
 func Open(name string, stdin io.Reader) (*Input, error) {
 	in := &Input{name: name, stream: stdin}
 	stream, named := stdin.(Stream)
@@ -92,7 +92,7 @@ func (in *Input) open() error {
 		if err != nil {
 			return err
 		}
-		// Apart from the file's own position, which looking for holes moves.
+		// The reader has its own position: looking for holes moves the file's position.
 		in.stream = io.NewSectionReader(in.file, 0, size)
 		in.packed = size
 	}
@@ -170,8 +170,8 @@ func (in *Input) head() ([]byte, error) {
 	return head, err
 }
 
-// Size returns the size of the image as the input announces it, or 0: gzip and
-// pipes do not, and zstd only if it knew. It is good for showing progress.
+// Size returns the size of the image that the input announces, or 0: gzip and pipes
+// announce none, and zstd only if its writer knew it. Size serves to show progress.
 func (in *Input) Size() int64 { return in.size }
 
 // ImageName returns the base name of the image: without the suffix of its

@@ -5,17 +5,17 @@ import (
 	"io"
 )
 
-// A Layer is an image with changes on it that are in memory alone: what lies
-// below is only ever read. Several goroutines may read a Layer, and lay others on
-// it, as long as nobody writes to it.
+// A Layer is an image with changes that are in memory alone: the image below is only
+// ever read. Several goroutines may read a Layer, and lay others on it, as long as none
+// writes to it.
 type Layer struct {
 	below  io.ReaderAt
 	size   int64
 	blocks map[int64][]byte // by number
 }
 
-// layerBlock is the unit in which a Layer remembers, in bytes: that of most file
-// systems.
+// layerBlock is the unit in which a Layer keeps changes, in bytes: the block size of
+// most file systems.
 const layerBlock = 4 << 10
 
 // NewLayer returns a Layer without changes on an image of size bytes.
@@ -92,7 +92,7 @@ func (p Patch) On(below *Layer) (*Layer, error) {
 	return l, err
 }
 
-// readFullAt is ReadAt, but to read less than all is an error other than io.EOF.
+// readFullAt is ReadAt, except that a short read is an error other than io.EOF.
 func readFullAt(r io.ReaderAt, p []byte, off int64) (int, error) {
 	n, err := r.ReadAt(p, off)
 	switch {

@@ -15,8 +15,8 @@ const (
 	// Sparse leaves out every page of zeros: the file takes the least space.
 	Sparse Layout = 4 << 10
 	// FewExtents leaves out zeros by the MiB and lets data lie together. It is
-	// for the source of many clones where files share blocks: each clone costs
-	// as much as its source has extents.
+	// for the source of many clones where files share blocks: a clone's cost grows
+	// with the extents of its source.
 	FewExtents Layout = 1 << 20
 )
 

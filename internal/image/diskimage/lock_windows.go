@@ -9,7 +9,7 @@ import (
 // tryLock always fails: what a killed run leaves behind stays on Windows.
 func tryLock(*os.File) bool { return false }
 
-// LockDir waits for nobody: Windows has no locks of directories.
+// LockDir does not wait: Windows has no locks of directories.
 func LockDir(string) (unlock func(), err error) { return func() {}, nil }
 
 // syncDir does nothing: NTFS keeps names in its journal.

@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// A Patch replaces a few bytes of an image: of one that is not compressed, a
-// sector. The zero Patch changes nothing.
+// A Patch replaces a few bytes of an image: a sector, if the image is not compressed.
+// The zero Patch changes nothing.
 type Patch struct {
 	Offset int64 // in bytes
 	Data   []byte

@@ -78,7 +78,7 @@ func mergeSums(old string, sums map[string]Sum) string {
 	return foreign.String()
 }
 
-// dropSums returns old without the lines of files, which are others now.
+// dropSums returns old without the lines of files, whose content has changed.
 func dropSums(old string, files []*Output) string {
 	var kept strings.Builder
 	for line := range strings.Lines(old) {
@@ -90,8 +90,8 @@ func dropSums(old string, files []*Output) string {
 	return kept.String()
 }
 
-// writeSums puts sums into dir's SHA256SUMS, in place of what that says of
-// files. The caller holds the directory's lock.
+// writeSums puts sums into dir's SHA256SUMS, in place of its lines for files. The
+// caller holds the directory's lock.
 func writeSums(dir string, files []*Output, sums map[string]Sum) error {
 	name := filepath.Join(dir, SumsName)
 	text, err := os.ReadFile(name)

@@ -24,9 +24,9 @@ func Is(name string) bool {
 }
 
 const (
-	// attempts is how often in a row nothing may come before we give up.
+	// attempts is how often in a row a request may bring no bytes before we give up.
 	attempts = 5
-	// pause is how long the first of those waits; each further one twice as long.
+	// pause is the wait before the second attempt; each further wait is twice as long.
 	pause = time.Second
 	// patience is how long a server may say nothing.
 	patience = 30 * time.Second
@@ -56,7 +56,7 @@ func Open(ctx context.Context, address string) (*Download, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = patience
-	transport.DisableCompression = true // or a file that is packed would come unpacked
+	transport.DisableCompression = true // else Go would unpack a packed file
 	d := &Download{ctx: ctx, cancel: cancel, client: &http.Client{Transport: transport}, address: address, pause: pause}
 	answer, err := d.get(d.address, nil)
 	if err != nil {
@@ -74,7 +74,7 @@ func Open(ctx context.Context, address string) (*Download, error) {
 	return d, nil
 }
 
-// get asks the server for a file, with further headers.
+// get asks the server for a file, with additional headers.
 func (d *Download) get(address string, header map[string]string) (*http.Response, error) {
 	ask, err := http.NewRequestWithContext(d.ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -239,7 +239,7 @@ func (d *Download) Sum() (string, error) {
 			return m[1], nil
 		}
 	}
-	return "", nil // a page for people that a server has in place of what is missing
+	return "", nil // a page that a server sends for a missing file
 }
 
 // Close ends the download.

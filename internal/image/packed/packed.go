@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A Format is a way to compress, called as files are that are compressed so.
+// A Format is a way to compress, named by the suffix of its files.
 type Format string
 
 const (
@@ -43,7 +43,7 @@ func ParseFormat(s string) (Format, error) {
 	return "", fmt.Errorf("format %q: want %s, %s or %s", s, Zstd, XZ, Gzip)
 }
 
-// Ext is the end of the names of such files. Of no format, it is none.
+// Ext is the end of the names of such files, "" for no format.
 func (f Format) Ext() string {
 	if f == "" {
 		return ""
@@ -91,7 +91,7 @@ type Slot struct {
 	offset int64
 }
 
-// Patch returns what makes the file that of an image with another sector.
+// Patch returns the patch that turns the file into that of an image with another sector.
 func (s Slot) Patch(sector []byte) diskimage.Patch {
 	if len(sector) != sectorSize {
 		panic("packed: no sector")
@@ -149,7 +149,7 @@ type run struct {
 	zeroPiece func() ([]byte, error) // zeros, packed
 }
 
-// pack is that of the packer, which is asked about a piece of zeros only once.
+// pack calls the packer's pack, for a piece of zeros only once.
 func (r *run) pack(contents []byte) ([]byte, error) {
 	if bytes.Equal(contents, r.zeros) {
 		return r.zeroPiece()
@@ -238,7 +238,7 @@ func (r *run) write(ctx context.Context, w io.Writer, progress io.Writer) (store
 	return stored, put(r.tail())
 }
 
-// independent is the part of a packer whose files have nothing but pieces.
+// independent is a part of packers whose files consist of pieces alone.
 type independent struct{}
 
 func (independent) head() []byte   { return nil }

@@ -1,6 +1,6 @@
 // Package payload holds our programs, built for the Pi: they go into every image.
-// Release builds carry them for both architectures of Raspberry Pi OS; a program
-// without them that runs on a Pi has those of that Pi.
+// Release builds carry them for both architectures of Raspberry Pi OS. A build without
+// them that runs on a Pi takes the programs installed there.
 package payload
 
 import (

@@ -10,9 +10,9 @@ import (
 	"clusterctrl/internal/image/diskimage"
 )
 
-// A cache keeps sums from one run to the next, in a file for each controller's
-// image. It has the form of SHA256SUMS, with ETags for names: these are other ones
-// when the image has changed. What cannot be read or written is done without.
+// A cache keeps sums from one run to the next, in a file for each controller's image.
+// The file has the form of SHA256SUMS, with ETags for names: an image that has changed
+// has another ETag. A file that cannot be read or written is ignored.
 type cache struct {
 	dir   string // none if it is empty
 	image string // what the names of the image's files start with
@@ -46,7 +46,7 @@ func (c cache) load() map[string]diskimage.Sum {
 	return sums
 }
 
-// save writes sums in place of what is known of the image as it was before.
+// save writes sums in place of the sums of earlier versions of the image.
 func (c cache) save(sums map[string]diskimage.Sum) {
 	if c.dir == "" || len(sums) == 0 || os.MkdirAll(c.dir, 0o700) != nil {
 		return

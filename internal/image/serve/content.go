@@ -72,8 +72,8 @@ func (c *content) Read(p []byte) (int, error) {
 	return k, err
 }
 
-// next returns which up to n bytes come next: those that replace others, or as
-// many of the file.
+// next returns up to n bytes that come next: bytes of the patch, or how many bytes of
+// the file.
 func (c *content) next(n int64) (replaced []byte, ofFile int64) {
 	n = min(n, c.size-c.pos)
 	into := c.pos - c.patch.Offset
@@ -87,7 +87,7 @@ func (c *content) next(n int64) (replaced []byte, ofFile int64) {
 	return nil, n
 }
 
-// sendTo sends n bytes, those of the file by the kernel where it can.
+// sendTo sends n bytes. The kernel sends bytes of the file itself where it can.
 func (c *content) sendTo(w *sender, n int64) (sent int64, err error) {
 	for sent < n && err == nil {
 		replaced, ofFile := c.next(min(n-sent, sendStep))
@@ -106,7 +106,7 @@ func (c *content) sendTo(w *sender, n int64) (sent int64, err error) {
 	return sent, err
 }
 
-// A sender is a response that knows its content, so that this need not pass
+// A sender is a response that knows its content, so that the content need not pass
 // through our memory.
 type sender struct {
 	http.ResponseWriter

@@ -69,7 +69,7 @@ func (s *Site) repository(address string) repository {
 	return list
 }
 
-// title names a role to somebody who chooses one.
+// title names a role for a user who chooses an image.
 func title(role node.Role) string {
 	switch role {
 	case node.CBridge:
@@ -80,7 +80,7 @@ func title(role node.Role) string {
 	return "node " + role.String()
 }
 
-// released is the day of the system, or that of the image if the system tells none.
+// released is the day of the system's release, or the image's day if that is not known.
 func (s *Site) released() time.Time {
 	if built := s.controller.OS.Built; !built.IsZero() {
 		return built

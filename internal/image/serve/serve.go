@@ -1,10 +1,9 @@
-// Package serve hands the images of a cluster out over HTTP, to Raspberry Pi
-// Imager and to whatever else reads HTTP. There are no files but the controller's
-// image: that of another role is made while it is sent, from that file and one
-// sector.
+// Package serve offers the images of a cluster over HTTP, to Raspberry Pi Imager and to
+// other clients. The only file is the controller's image: the image of another role is
+// made while it is sent, from that file and one sector.
 //
-// Nothing can be written, and no path of a request gets to a file system: what is
-// served has one name each, in a table.
+// Clients can write nothing, and no path of a request gets to a file system: a table
+// holds the name of each thing that is served.
 package serve
 
 import (
@@ -29,9 +28,8 @@ import (
 // it is served, and as a file that opens Imager.
 const ManifestName = "clusterctrl.rpi-imager-manifest"
 
-// A Site is the images of a cluster and what is told of them. It is an
-// [http.Handler], which may be used before the site is complete: what is missing
-// is waited for.
+// A Site is the images of a cluster and the facts about them. It is an [http.Handler],
+// which may be used before the site is complete: a request for something missing waits.
 type Site struct {
 	controller *provision.Controller
 	images     []*image
@@ -42,7 +40,7 @@ type Site struct {
 	compress stage         // the compressed images can be had
 }
 
-// An image is that of a role.
+// An image is the image of a role.
 type image struct {
 	Role node.Role
 	Name string // of the file that is served, such as p7.img
@@ -69,7 +67,7 @@ func (s *stage) finish(err error) {
 	})
 }
 
-// wait waits until the work is done, or until who asked has gone.
+// wait waits until the work is done, or until the client has gone.
 func (s *stage) wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -109,8 +107,8 @@ func New(c *provision.Controller, roles []node.Role, format packed.Format) (*Sit
 	return s, nil
 }
 
-// Compress compresses the controller's image into a temporary file, of which those
-// of the roles are versions too. The file must be there as long as the site is.
+// Compress compresses the controller's image into a temporary file; the compressed
+// images of other roles are versions of it. The file must last as long as the site.
 func (s *Site) Compress(ctx context.Context, file *os.File, progress provision.Progress) (err error) {
 	defer func() { s.compress.finish(err) }()
 	sector, err := s.controller.Patch(node.CBridge)
@@ -139,7 +137,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this server goes by its address, or by the name of its computer", http.StatusMisdirectedRequest)
 		return
 	}
-	if strings.LastIndexByte(r.URL.Path, '/') != 0 { // which the mux would make another of
+	if strings.LastIndexByte(r.URL.Path, '/') != 0 { // the mux would clean such a path
 		http.NotFound(w, r)
 		return
 	}
@@ -149,8 +147,8 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handler.ServeHTTP(w, r)
 }
 
-// named reports whether a Host of a request is one of this computer's. A web page
-// that has its own name lead here would be let in by the browser of a user, and
+// named reports whether the Host of a request is a name of this computer. Otherwise a
+// web page whose own name leads here could read images through a user's browser, and
 // images hold hashes of passwords.
 func named(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {

@@ -18,8 +18,8 @@ const (
 	idleTime       = 2 * time.Minute
 )
 
-// Serve answers requests that come to l until ctx ends. It returns when those that
-// have begun by then are answered, and closes l.
+// Serve answers requests that come to l until ctx ends. It closes l, and returns when
+// the requests that had begun are answered.
 func (s *Site) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{Handler: s, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader}
 	ended := make(chan error, 1)

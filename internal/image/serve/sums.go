@@ -13,8 +13,8 @@ import (
 
 // Sum finds out the SHA-256 of every image: from the SHA256SUMS beside the
 // controller's where that can be relied on, from what an earlier run left in the
-// directory cached, or by reading the image. It leaves there what it found out,
-// also when ctx ends. With no directory, it does without.
+// directory cached, or by reading the image. It leaves the sums that it found in that
+// directory, also when ctx ends. An empty cached stands for no directory.
 func (s *Site) Sum(ctx context.Context, cached string, progress provision.Progress) (err error) {
 	defer func() { s.summed.finish(err) }()
 	cache := cacheOf(cached, s.images[0].file.source)
@@ -59,11 +59,11 @@ func (s *Site) Sum(ctx context.Context, cached string, progress provision.Progre
 	return nil
 }
 
-// noted returns those sums in the SHA256SUMS beside the controller's image that
-// are certainly those of the images that are served. A sum says nothing of when it
-// was made: the list must be younger than the file that the sum is of, and that
-// must be younger than the controller's image, which it was made from. The
-// controller's own sum may be older than the last change of its image.
+// noted returns the sums in the SHA256SUMS beside the controller's image that certainly
+// belong to the images that are served. A sum does not say when it was made: the list
+// must be younger than the file that the sum is of, and that file must be younger than
+// the controller's image, from which it was made. The controller's own sum may be older
+// than the last change of its image.
 func (s *Site) noted() map[string]diskimage.Sum {
 	file := s.controller.File.Name()
 	dir := filepath.Dir(file)

@@ -6,12 +6,12 @@ import (
 	"github.com/go-crypt/x/crypt"
 )
 
-// Hash returns what crypt(5) keeps of the password, PasswordHash as it is or
-// Password hashed with SHA-512; "" for none.
+// Hash returns the crypt(5) hash of the password: PasswordHash, or Password hashed with
+// SHA-512; "" for none.
 //
-// The salt follows from user and password, so that the same settings give the
-// same image. It is a hash of the same cost itself: to try a password against
-// it takes as long as against the hash.
+// The salt follows from user and password, so that the same settings give the same
+// image. The salt is a hash of the same cost itself, so that guessing a password by the
+// salt takes as long as by the hash.
 func (s Settings) Hash() string {
 	if s.Password == "" {
 		return s.PasswordHash

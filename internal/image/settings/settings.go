@@ -1,6 +1,6 @@
-// Package settings reads what a user wants of a cluster's images: from a
-// clusterctrl.toml, or from the config-local.sh of those who come from the
-// shell scripts that this program replaces.
+// Package settings reads what a user wants in a cluster's images: from a
+// clusterctrl.toml, or from the config-local.sh of the older shell scripts, which this
+// program replaces.
 //
 // Both say the same things; every error names the line.
 package settings
@@ -140,8 +140,8 @@ func parseTOML(text string) (Settings, error) {
 
 var badType = regexp.MustCompile(`^(line \d+) \(last key "(.*)"\): incompatible types: TOML value has type (\S+); destination has type (\S+)$`)
 
-// inOurWords is what the decoder says of a value of another type than wanted,
-// without words of its own trade.
+// inOurWords rewrites the decoder's error about a value of a wrong type, without the
+// terms of TOML and Go.
 func inOurWords(message string) string {
 	message = strings.TrimPrefix(message, "toml: ")
 	m := badType.FindStringSubmatch(message)
@@ -185,7 +185,7 @@ type check struct {
 	err error
 }
 
-// Check returns what is wrong with the settings, whoever set them.
+// Check returns what is wrong with the settings, from a file or from flags.
 func (s Settings) Check() error {
 	for _, c := range s.checks() {
 		if c.err != nil {
@@ -304,7 +304,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 	if err != nil || n > 1<<42>>shift {
 		return fmt.Errorf("size %q: want 4096G at most", text)
 	}
-	if n <<= shift; n > 0 && n < 1<<20 { // nobody means 500 bytes
+	if n <<= shift; n > 0 && n < 1<<20 { // 500 is meant as 500M
 		return fmt.Errorf("size %q: want 1M at least, such as 500M", text)
 	}
 	*s = Size(n)

@@ -152,8 +152,8 @@ func (f *shellFile) take(at int, line string) error {
 
 var setsKnob = regexp.MustCompile(`(?:^|[\s;&|])([A-Za-z_][A-Za-z0-9_]*)\+?=`)
 
-// command overlooks what the scripts' config.sh reads other files by, such as
-// ". ./config-local.sh" if there is one. What could set a knob is an error.
+// command ignores the lines by which the scripts' config.sh reads other files, such as
+// ". ./config-local.sh". A command that could set a knob is an error.
 func (f *shellFile) command(at int, line string) error {
 	for _, m := range setsKnob.FindAllStringSubmatch(line, -1) {
 		if knobs[m[1]] != nil {

@@ -161,9 +161,9 @@ func mapValue(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// setPassword gives a user of the list the password, and removes other keys about
-// passwords, which would win over it. Cloud-init locks every user whom the list does
-// not tell it to leave open.
+// setPassword gives a user of the list the password, and removes the other keys for
+// passwords, which would win over it. Cloud-init locks every user for whom the list
+// does not say otherwise.
 func (c cloudUser) setPassword(user *yaml.Node) error {
 	for _, key := range []string{"plain_text_passwd", "hashed_passwd"} {
 		dropKey(user, key)
