@@ -1,7 +1,7 @@
 // Package cluster is a controller's live view of its nodes: what is plugged in
 // now, under which names, and what comes and goes.
 //
-// What Linux and udev know of the devices is all that it goes by. It keeps no
+// The package relies only on what Linux and udev know of the devices. It keeps no
 // state and changes nothing, so that any user may look at any time.
 package cluster
 
@@ -12,14 +12,14 @@ import (
 	"clusterctrl/internal/node"
 )
 
-// A Node is one that is plugged in. What the controller has not, or not yet, is
-// empty.
+// A Node is a node that is plugged in. Fields are empty for names and devices that the
+// controller does not have, or not yet.
 type Node struct {
 	ID      node.ID `json:"node"`
 	USBPath string  `json:"usb_path"` // the port that it hangs on, such as 1-1.2.4
 	Boot    Boot    `json:"boot"`
 
-	// The network card that the node is here.
+	// The network card that the node is on the controller.
 	Interface string       `json:"interface"`
 	MAC       string       `json:"mac"`
 	Bridge    string       `json:"bridge"` // that the interface is a port of
@@ -38,7 +38,7 @@ type Node struct {
 	// names.
 	OtherHolds bool `json:"other_holds_name"`
 
-	device string // of the many that hang on a port in their time
+	device string // differs for each device, even on the same port
 }
 
 // Boot is where a node has its system from.
@@ -54,7 +54,7 @@ type LinkState string
 
 const (
 	LinkUp    LinkState = "up"
-	LinkDown  LinkState = "down"       // nobody brought the interface up
+	LinkDown  LinkState = "down"       // the interface was not brought up
 	NoCarrier LinkState = "no carrier" // the node has not brought up its end
 	NoLink    LinkState = "missing"    // no driver made an interface of it
 )

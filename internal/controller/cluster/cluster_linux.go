@@ -36,7 +36,7 @@ func thisMachine() (Machine, error) {
 	return Machine{os.DirFS("/"), neighbours, time.Now(), time.Duration(uptime.Nano())}, nil
 }
 
-// neighbours returns who answered lately, as the kernel's tables have it.
+// neighbours returns the machines that answered lately, by the kernel's tables.
 func neighbours() ([]Neighbour, error) {
 	entries, err := netlink.NeighList(0, unix.AF_UNSPEC)
 	if err != nil {
@@ -86,9 +86,9 @@ func Watch(ctx context.Context, supplies func() []Supply, pace time.Duration, te
 	})
 }
 
-// Await calls tell with each of the nodes as soon as it has its link and its
-// console, and returns when all have. Nodes in before do not count: they are those
-// of an earlier look, before the power was cut.
+// Await calls tell with each of the nodes as soon as the node has its link and its
+// console, and returns when all have them. Devices in before do not count: they were
+// seen before the power was cut.
 func Await(ctx context.Context, ids []node.ID, before []Node, tell func(Node)) error {
 	missing := slices.Clone(ids)
 	return follow(ctx, func(nodes []Node) (next time.Time, done bool, err error) {
@@ -103,9 +103,9 @@ func Await(ctx context.Context, ids []node.ID, before []Node, tell func(Node)) e
 	})
 }
 
-// follow calls look with what is plugged in: now, whenever that may have changed,
-// and at the time that look wants next, if any. It ends when look is done, or with
-// the context.
+// follow calls look with the nodes that are plugged in: at once, whenever they may have
+// changed, and at the time that look returned, if any. It ends when look is done, or
+// with the context.
 func follow(ctx context.Context, look func([]Node) (next time.Time, done bool, err error)) error {
 	events, err := uevent.Listen(uevent.Named())
 	if err != nil {

@@ -26,8 +26,8 @@ const (
 	SwitchedOff EventKind = "off"
 )
 
-// patience is how long a node that comes is given to get all its names before it
-// is told of as it is. One that another has the names of gets none.
+// patience is how long a follower waits for a new node to get all its names before it
+// tells of the node. It does not wait for a node whose names another node has.
 const patience = 3 * time.Second
 
 // A follower tells of nodes that come, once they have their names, and of those

@@ -23,7 +23,7 @@ type Machine struct {
 	Uptime     time.Duration // by the clock that udev goes by, CLOCK_MONOTONIC
 }
 
-// A Neighbour is who answered at an address.
+// A Neighbour is a machine that answered at an address.
 type Neighbour struct {
 	MAC  string
 	Addr netip.Addr
@@ -70,8 +70,8 @@ func compare(a, b bool) int {
 	return -1
 }
 
-// node returns what the USB device in a directory is, if it is a node. A device
-// may go away while it is looked at; nothing of it is then an error.
+// node returns the node that the USB device in a directory is, if it is one. A device
+// may go away while this function reads it; that is no error.
 func (m Machine) node(dir string) (Node, bool) {
 	id, boot, ok := m.identity(dir)
 	if !ok {
@@ -94,7 +94,7 @@ func (m Machine) node(dir string) (Node, bool) {
 	return n, true
 }
 
-// identity reads who a USB device says that it is.
+// identity reads what a USB device says about itself.
 func (m Machine) identity(dir string) (node.ID, Boot, bool) {
 	product, err := strconv.ParseUint(m.read(dir, "idProduct"), 16, 16)
 	if err != nil || product < node.FirstProductID || product > node.LastProductID ||
@@ -142,8 +142,8 @@ func (m Machine) addLink(n *Node, link string) {
 	}
 }
 
-// addresses are the fixed ones that the node has in any case, and those that its
-// MAC address answered at.
+// addresses are the fixed addresses that the node has in any case, and those at which
+// its MAC address answered.
 func (m Machine) addresses(n Node) []netip.Addr {
 	all := []netip.Addr{n.ID.Addr()}
 	if n.Boot == OverUSB {
@@ -159,11 +159,10 @@ func (m Machine) addresses(n Node) []netip.Addr {
 	return all
 }
 
-// since returns when a USB device was plugged in. The times of files in /sys are
-// those of somebody's first look at them, and a Pi without a clock of its own has
-// a wrong time when it starts. What udev notes is right whatever the time was
-// set to later. The kernel's own count, which stands in for it where there is no
-// udev, starts again after 49 days.
+// since returns when a USB device was plugged in. The time of a file in /sys is when a
+// program first looked at the file, and a Pi without a clock of its own has a wrong time
+// when it starts. The time that udev notes does not depend on the clock. The kernel's
+// own count, which serves where there is no udev, starts again after 49 days.
 func (m Machine) since(dir string) time.Time {
 	major, minor, ok := strings.Cut(m.read(dir, "dev"), ":")
 	if !ok {

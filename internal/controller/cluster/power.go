@@ -7,12 +7,12 @@ import (
 	"clusterctrl/internal/node"
 )
 
-// A Supply is what a board says of one of the nodes that it switches.
+// A Supply is what a board says about one of its nodes.
 type Supply struct {
 	Node  node.ID
 	Board string
 	On    bool
-	Err   error // what kept the board from answering
+	Err   error // why the board did not answer
 }
 
 // Power is whether a node has power. It is empty for a node that no board switches.
@@ -25,8 +25,8 @@ const (
 	Unknown Power = "unknown" // its board did not answer
 )
 
-// WithPower joins what is plugged in with what boards say: each node that is plugged
-// in or that a board switches, by number.
+// WithPower joins the nodes that are plugged in with what boards say about nodes. It
+// returns each node that is plugged in or that a board switches, by number.
 func WithPower(plugged []Node, supplies []Supply) []Node {
 	all := slices.Clone(plugged)
 	for _, s := range supplies {

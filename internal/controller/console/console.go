@@ -1,6 +1,6 @@
 // Package console lets a user talk to the serial console of a node: it passes
-// bytes between a terminal and a port until the user ends that or the port goes
-// away.
+// bytes between a terminal and a port until the user ends the connection or the port
+// goes away.
 //
 // A port is one user's at a time: with two readers each gets some of the bytes.
 package console
@@ -27,10 +27,10 @@ const Help = `
 They count at the start of a line only.
 `
 
-// Run passes bytes on until the user ends it with ~. or the context does. What
-// comes in ends without ending it: a log can be followed so. Messages are written
-// for a raw terminal. in is read in the background for as long as it has
-// something, since nothing can be done about a read that waits.
+// Run passes bytes on until the user types ~. or the context ends. The end of in does
+// not end Run, so that a log can be followed. Messages are written for a raw terminal.
+// A goroutine goes on reading in after Run has returned, since a read that waits cannot
+// be interrupted.
 func Run(ctx context.Context, port io.ReadWriter, in io.Reader, out io.Writer) error {
 	ended := make(chan error, 3)
 	keys := make(chan []byte, backlog)
@@ -56,8 +56,8 @@ func Run(ctx context.Context, port io.ReadWriter, in io.Reader, out io.Writer) e
 // More are dropped: the user must be able to leave.
 const backlog = 256
 
-// gone is the error of a port that reads or writes failed on. One that was
-// hung up on has no more to read.
+// gone is the error of a port whose reads or writes failed. A port that was hung up has
+// no more to read.
 func gone(err error) error {
 	if err == nil {
 		return ErrGone
@@ -71,10 +71,10 @@ func send(port io.Writer, keys <-chan []byte) error {
 			return gone(err)
 		}
 	}
-	select {} // the end of what comes in is not the end
+	select {} // the end of the input is not the end of the connection
 }
 
-// listen reads the keyboard until it has no more, or says that it is over.
+// listen reads the keyboard until its end, or until the user ends the connection.
 func listen(in io.Reader, keys chan<- []byte, out io.Writer) (over bool) {
 	defer close(keys)
 	e := escape{lineStart: true}

@@ -11,15 +11,15 @@ const (
 	help
 )
 
-// An escape finds what the user says to this program: a ~ at the start of a line,
-// and what follows it.
+// An escape finds commands of the user to this program: a ~ at the start of a line, and
+// the letter behind it.
 type escape struct {
 	lineStart bool
 	pending   bool // a ~ that is not sent yet
 }
 
-// next takes a byte of the keyboard. It returns what the node gets of it, and
-// what is to be done.
+// next takes a byte of the keyboard. It returns the bytes to send to the node, and what
+// this program has to do.
 func (e *escape) next(b byte) (send []byte, what action) {
 	if e.pending {
 		e.pending = false

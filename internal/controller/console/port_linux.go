@@ -35,10 +35,10 @@ func Open(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// claim makes an open port ours alone and raw. Locks are what some programs go
-// by, the exclusive mode others; root may open a port in spite of either, and
-// there are programs that know neither. Those take long to find, and until the
-// port is raw it echoes what comes: it is made so first.
+// claim keeps other programs off an open port, and makes it raw. Some programs respect
+// locks, others the exclusive mode; root may open a port in spite of both, and some
+// programs know neither. Finding those takes long, and a port echoes its input until it
+// is raw, so claim makes the port raw first.
 func claim(fd int, name, device string) error {
 	mode, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {

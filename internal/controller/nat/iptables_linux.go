@@ -14,7 +14,7 @@ import (
 // ownChain is our chain in the tables of iptables.
 const ownChain = "CLUSTERCTRL"
 
-// An xtable is what we have in a table of iptables: a chain with rules, and where
+// An xtable is our part of a table of iptables: a chain with rules, and the chain that
 // it is called from, before the rules there.
 type xtable struct {
 	name, from string
@@ -32,15 +32,15 @@ var xtables = []xtable{
 // An iptables is the program, which waits for others of its kind.
 type iptables string
 
-// findIPTables prefers the one for the kernel's older tables: the other is a
-// front to nf_tables.
+// findIPTables prefers iptables-legacy, which is for the kernel's older tables: the
+// other iptables needs nf_tables.
 func findIPTables() (iptables, error) {
 	for _, name := range []string{"iptables-legacy", "iptables"} {
 		if file, err := exec.LookPath(name); err == nil {
 			return iptables(file), nil
 		}
 	}
-	return "", errors.New("no program iptables to do without: apt-get install iptables")
+	return "", errors.New("iptables is not installed either: apt-get install iptables")
 }
 
 func (p iptables) run(table, words string) error {
@@ -87,7 +87,7 @@ func stopIPTables() error {
 	}
 	p, err := findIPTables()
 	if err != nil || strings.TrimSpace(string(inUse)) == "" {
-		return nil // and so no rules of ours
+		return nil // and so none of our rules
 	}
 	for _, t := range xtables {
 		var todo []string

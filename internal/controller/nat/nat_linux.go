@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Start makes the rules: what comes from the nodes' network and leaves by
-// anything but the nodes' bridge gets the address of where it leaves; from the
-// bridge to elsewhere all may pass, and what answers it back.
+// Start makes the rules: a packet from the nodes' network that leaves by another
+// interface than the nodes' bridge gets that interface's address; all packets from the
+// bridge to other interfaces may pass, and so may the answers to them.
 //
-// Where the kernel has no nf_tables, or not all of it, that is done by iptables,
-// if that is installed.
+// Where the kernel lacks nf_tables, or a part of it, Start uses iptables, if that is
+// installed.
 func Start() error {
 	err := startNFTables()
 	if err == nil || errors.Is(err, fs.ErrPermission) {
@@ -32,16 +32,16 @@ func Start() error {
 
 // Stop takes the rules away, if they are there.
 func Stop() error {
-	// Whatever else is wrong with nf_tables: then no rules of ours are in it.
+	// Without a usable nf_tables, none of our rules can be in it.
 	if err := stopNFTables(); errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	return stopIPTables()
 }
 
-// Dropping names the chains of others that drop what they do not know when it is
-// to be forwarded, such as a firewall's. That our chain accepts a packet does not
-// help there: each has to.
+// Dropping names other programs' chains, such as a firewall's, that drop forwarded
+// packets unless a rule accepts them. It does not help that our chain accepts a packet:
+// every chain has to.
 func Dropping() ([]string, error) {
 	c, err := nftables.New()
 	if err != nil {

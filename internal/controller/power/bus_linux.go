@@ -23,8 +23,8 @@ func openDevice(name string) (device, error) {
 	return device{f}, err
 }
 
-// Lock locks the device against other commands of ours, which all lock it. The
-// kernel takes the lock away from one that ends, however it does.
+// Lock locks the device against other runs of this program, which all lock it. The kernel
+// releases the lock of a run that ends, in whatever way.
 func (d device) Lock() (unlock func(), err error) {
 	if err := flock(d.File, unix.LOCK_EX); err != nil {
 		return nil, err
@@ -41,7 +41,7 @@ func flock(f *os.File, how int) error {
 	}
 }
 
-// lockDir locks a directory against other commands of ours.
+// lockDir locks a directory against other runs of this program.
 func lockDir(name string) (unlock func(), err error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -99,7 +99,7 @@ func (b i2cBus) Transfer(chip uint16, write, read []byte) error {
 	}
 	err := b.control(i2cTransfer, unsafe.Pointer(&i2cMessages{unsafe.Pointer(&all[0]), uint32(len(all))}))
 	runtime.KeepAlive(all)
-	// What drivers of buses say, by Documentation/i2c/fault-codes.rst of Linux.
+	// Error codes of bus drivers, by Documentation/i2c/fault-codes.rst of Linux.
 	switch {
 	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.EREMOTEIO):
 		return ErrNAK

@@ -25,15 +25,15 @@ var ErrNAK = errors.New("no acknowledgement")
 // chipAddr is where both the HAT's expander and the boards' firmware answer.
 const chipAddr = 0x20
 
-// attempts is how often a transaction is tried that fails.
+// attempts is how often a failing transaction is tried.
 const attempts = 3
 
 // A chip is a device on an I2C bus that has registers of a byte each.
 type chip struct {
 	Bus
 	place string // of the bus, in messages: "i2c-1"
-	// show, where it is set, is told of the writes that switch something, in place
-	// of the chip.
+	// show, where it is set, gets the writes that would switch something; the chip does
+	// not.
 	show func(register, value byte)
 }
 

@@ -22,14 +22,14 @@ type Ctrl struct {
 // kinds are the names of boards by their register of types.
 var kinds = []string{"DA", "Triple", "pHAT", "A+6", "Stack"}
 
-// maxCtrlNodes is what the largest board has room for, a DA.
+// maxCtrlNodes is how many nodes the largest board, a DA, has room for.
 const maxCtrlNodes = 32
 
 // busyLimit is how long a command may take. The longest, which switches a hub off
 // and on, takes up to 255 times 10 ms, with some more for the hub.
 const busyLimit = 10 * time.Second
 
-// openCtrl reads what a board is. It writes nothing.
+// openCtrl reads a board's kind and numbers. It writes nothing.
 func openCtrl(c chip) (*Ctrl, error) {
 	b := &Ctrl{chip: c, patience: busyLimit}
 	var registers [typeRegister + 1]byte
@@ -62,7 +62,7 @@ func (b *Ctrl) Nodes() int   { return b.nodes }
 func (b *Ctrl) Order() int   { return b.order }
 func (b *Ctrl) Close() error { return b.chip.Close() }
 
-// Start does nothing: boards switch on by themselves what was saved in them.
+// Start does nothing: a board itself switches on the nodes that were saved as on.
 func (b *Ctrl) Start() (bool, error) { return false, nil }
 
 func (b *Ctrl) Power(x int) (bool, error) {
@@ -111,7 +111,7 @@ func (b *Ctrl) CycleHub() error { return b.do(hubCycle, hubOffUnits) }
 // loses power. See [SaveOrder].
 func (b *Ctrl) SetOrder(order byte) error { return b.do(setOrder, order) }
 
-// Reset has the firmware start anew, with what was saved in it. It does not answer.
+// Reset restarts the firmware, with the settings saved in it. The board does not answer.
 func (b *Ctrl) Reset() error {
 	unlock, err := b.chip.Lock()
 	if err != nil {
@@ -121,11 +121,11 @@ func (b *Ctrl) Reset() error {
 	return b.send(reset)
 }
 
-// Save has the board keep something without power.
+// Save has the board keep a setting without power.
 func (b *Ctrl) Save(what Saved) error { return b.do(command(what)) }
 
-// Report asks the board for its firmware and what it measures. What its firmware
-// does not know is left out.
+// Report asks the board for its firmware's version and what it measures. It leaves out
+// what the firmware cannot tell.
 func (b *Ctrl) Report() (Report, error) {
 	r := Report{Board: b.String(), Kind: KindCtrl, Nodes: b.nodes, Ready: true, Order: b.order}
 	version, err := b.ask(getData, firmwareVersion)

@@ -95,9 +95,9 @@ func with(levels, pins byte, high bool) byte {
 	return levels &^ pins
 }
 
-// Start makes the pins outputs, with all levels as they are to be before the first
-// of them drives anything. Nodes are on where the pins are pulled up, which they
-// are if the link for the state at power-up is cut.
+// Start makes the pins outputs; it sets all levels before the first pin drives anything.
+// Nodes are on where their pins are pulled up, as they are if the link for the state at
+// power-up is cut.
 func (e *expander) Start() (first bool, err error) {
 	unlock, err := e.chip.Lock()
 	if err != nil {

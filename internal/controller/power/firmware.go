@@ -44,8 +44,8 @@ const (
 	getData       command = 0xf2 // data0: what
 )
 
-// Saved is what a board can keep without power; all but [SaveDefaults], which
-// forgets what was saved.
+// Saved is a setting that a board can keep without power. [SaveDefaults] makes the board
+// forget all that was saved.
 type Saved command
 
 const (
@@ -56,7 +56,7 @@ const (
 	SavePower    Saved = 0xf5
 )
 
-// What getData gets.
+// Values that getData can ask for.
 const (
 	firmwareVersion = 0 // data1.data0
 	adcCount        = 1 // in data0
@@ -95,10 +95,10 @@ func (e *FirmwareError) Error() string {
 	return fmt.Sprintf("command %#02x: %s (status %d)", e.Command, words, e.Status)
 }
 
-// ErrBusy says that a board did not get done with a command.
+// ErrBusy says that a board did not finish a command in time.
 var ErrBusy = errors.New("the board is still busy")
 
-// do has the board do something, or shows what would be written.
+// do has the board run a command, or shows what would be written.
 func (b *Ctrl) do(c command, args ...byte) error {
 	if b.chip.show != nil {
 		return b.send(c, args...)
@@ -181,8 +181,8 @@ func (b *Ctrl) put(register, value byte) (err error) {
 	return fmt.Errorf("write register %#02x: %w", register, err)
 }
 
-// pace is the pause between two looks at a busy board. It has nothing to say when
-// it is done.
+// pace is the pause between two looks at a busy board, which gives no sign when it is
+// done.
 const pace = 5 * time.Millisecond
 
 // await returns once the board is not busy.

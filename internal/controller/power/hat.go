@@ -9,7 +9,7 @@ import (
 // for its capacitors, and for devices to notice.
 const hubOffTime = time.Second
 
-// A hat is what all ClusterHATs have, whatever switches their nodes.
+// A hat is the part that all versions of the ClusterHAT share.
 type hat struct {
 	version Version
 	size    int

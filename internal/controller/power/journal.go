@@ -8,8 +8,8 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// Journal notes in the system's journal what became of a node, and who wanted it.
-// On a system without a journal it does nothing.
+// Journal notes in the system's journal what was done to a node, and which user wanted
+// it. On a system without a journal it does nothing.
 func (s Step) Journal() error {
 	if !journal.Enabled() {
 		return nil

@@ -13,11 +13,11 @@ import (
 	"clusterctrl/internal/node"
 )
 
-// LastDir is where a controller keeps what its nodes were commanded last.
+// LastDir is where a controller notes the last command, on or off, to each node.
 const LastDir = node.StateDir + "/power"
 
-// Last keeps what nodes were commanded last, in a file of lines such as "p1:1" in
-// the directory of its name.
+// Last keeps the last command to each node, on or off. It is the path of a directory, in
+// which a file has lines such as "p1:1".
 type Last string
 
 func (l Last) file() string { return filepath.Join(string(l), "last") }
@@ -51,7 +51,7 @@ func (l Last) read() (map[node.ID]bool, error) {
 	return states, err
 }
 
-// Note notes what a node was commanded.
+// Note notes a command to a node.
 func (l Last) Note(id node.ID, on bool) error {
 	unlock, err := lockDir(string(l))
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 
 // LinkBoot has each node find its boot files over USB: in dir, a link with the
 // name of the node's USB path leads to the boot directory of its root in roots.
-// Links of other USB paths are removed, wherever they lead to; nothing that a root's
-// own links lead to is looked at, since a node can write its root.
+// Links of other USB paths are removed, wherever they lead to. Links within a root are
+// not followed, since a node can write its root.
 func (bs Boards) LinkBoot(dir, roots string) error {
 	wanted := map[string]string{}
 	var errs []error

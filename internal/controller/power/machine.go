@@ -21,12 +21,12 @@ type Machine struct {
 	Files     fs.FS // all of its files: /proc, /dev and /sys among them
 	OpenBus   func(device string) (Bus, error)
 	OpenLines func() (Lines, error)
-	// Show, where it is set, is told what would be written where, instead of that
-	// being done.
+	// Show, where it is set, gets each write to a device, with its place, instead of the
+	// device.
 	Show func(board, what string)
 }
 
-// What a ClusterHAT's EEPROM says, by the kernel's names for it.
+// Fields of a ClusterHAT's EEPROM, by the kernel's names for them.
 const (
 	hatDir     = "proc/device-tree/hat"
 	hatProduct = "ZC4:ClusterHAT"
@@ -35,7 +35,8 @@ const (
 // hatBus is the I2C bus that a ClusterHAT's expander is on: GPIO 2 and 3.
 const hatBus = 1
 
-// ctrlLink is what udev's rules call the bus of a ClusterCTRL board.
+// ctrlLink is the beginning of the link that udev's rules make to the bus of a
+// ClusterCTRL board.
 const ctrlLink = "ClusterCTRL-"
 
 // Boards returns all boards, ready to be used. It writes nothing to them.
@@ -175,7 +176,7 @@ func (m Machine) ctrl(link string) (*Ctrl, error) {
 // usbDevice matches the name of a USB device in /sys, which is its path.
 var usbDevice = regexp.MustCompile(`^[0-9]+-[0-9]+(\.[0-9]+)*$`)
 
-// usbPath returns the path of the USB device that an I2C bus is of.
+// usbPath returns the path of the USB device that an I2C bus belongs to.
 func (m Machine) usbPath(bus string) string {
 	target, err := fs.ReadLink(m.Files, path.Join("sys/bus/i2c/devices", bus))
 	if err != nil {
@@ -199,11 +200,11 @@ func (m Machine) Revision() string {
 	return strconv.FormatUint(uint64(binary.BigEndian.Uint32(code)), 16)
 }
 
-// Hubs of ClusterHATs. The last is a common part, which others' hubs have too.
+// Hubs of ClusterHATs. The last is a common part, which other hubs have too.
 var hatHubs = []string{"3171:0040", "3171:0041", "05e3:0608"}
 
-// hubPath returns the USB path of the ClusterHAT's hub, empty if there is none or if
-// it cannot be told from another.
+// hubPath returns the USB path of the ClusterHAT's hub, empty if there is no such hub or
+// more than one.
 func (m Machine) hubPath() string {
 	found := map[string][]string{}
 	devices, err := fs.ReadDir(m.Files, "sys/bus/usb/devices")

@@ -28,8 +28,8 @@ const (
 	PowerOnLast = "last" // what was commanded last
 )
 
-// ParseOptions reads options from a settings file. What is not set has the value
-// that controllers have had always.
+// ParseOptions reads options from a settings file. An option that is not set has the
+// value that controllers have always had.
 func ParseOptions(text defaults.Text) (Options, error) {
 	o := Options{Size: hatMaxNodes, Delay: time.Second, FanLine: 18, Links: true, PowerOn: PowerOnNone}
 	for _, option := range []struct {

@@ -17,7 +17,7 @@ const throttledTag = 0x00030046
 const mailboxProperty = 3<<30 | uint(unsafe.Sizeof(uintptr(0)))<<16 | 100<<8
 
 // Throttled returns what the Pi's firmware says of its supply and temperature, as
-// vcgencmd get_throttled does, such as "0x50005"; empty on what is no Pi.
+// vcgencmd get_throttled does, such as "0x50005"; empty if this machine is no Pi.
 func Throttled() string {
 	f, err := os.OpenFile("/dev/vcio", os.O_RDWR, 0)
 	if err != nil {

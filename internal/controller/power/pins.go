@@ -4,7 +4,7 @@ package power
 type Lines interface {
 	// Get returns the level of a line, and whether the Pi drives it.
 	Get(line int) (level, output bool, err error)
-	// Set has the Pi drive a line. It is driven until somebody else sets it.
+	// Set has the Pi drive a line. The Pi drives it until another program sets it.
 	Set(line int, level bool) error
 	Locker
 	Close() error
@@ -55,7 +55,7 @@ func (p *pins) set(line int, level bool) error {
 	return p.lines.Set(line, level)
 }
 
-// Start drives the lines of all nodes, off, unless one is driven already.
+// Start drives the lines of all nodes, to off, unless a line is driven already.
 func (p *pins) Start() (first bool, err error) {
 	for x := range p.size {
 		if _, output, err := p.lines.Get(nodeLines[x]); err != nil || output {

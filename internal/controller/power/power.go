@@ -2,11 +2,10 @@
 // pins are the Pi's own (v1) or an expander's on I2C (v2 and v3), and any number
 // of ClusterCTRL boards, which have a firmware and an I2C bus each, over USB.
 //
-// [Machine.Boards] finds the boards and numbers their nodes: the HAT's first, then
-// those of the other boards by their order. It writes nothing that switches
-// anything; nor does any method but those that say so. Each change is made under
-// a lock on the board's device, so that commands that run at once do not lose each
-// other's.
+// [Machine.Boards] finds the boards and numbers their nodes: the HAT's nodes first, then
+// the other boards' nodes by the boards' order. It switches nothing, and neither do
+// methods that do not say so. Each change is made under a lock on the board's device, so
+// that commands that run at once do not lose each other's changes.
 package power
 
 import (
@@ -18,8 +17,8 @@ import (
 	"clusterctrl/internal/node"
 )
 
-// A Board switches nodes, which it counts from 1. A feature that it has not is an
-// error that wraps [errors.ErrUnsupported].
+// A Board switches nodes, which it counts from 1. The error about a feature that the
+// board lacks wraps [errors.ErrUnsupported].
 type Board interface {
 	// String names the board in messages, with where it is.
 	String() string
@@ -33,17 +32,17 @@ type Board interface {
 	Set(f Feature, x int, on bool) error
 	// CycleHub takes the power from the USB hub for a moment.
 	CycleHub() error
-	// Start makes the board ready if this is its first run since it got power, and
-	// tells whether it is.
+	// Start makes the board ready if it has not run since it got power, and tells
+	// whether that was so.
 	Start() (first bool, err error)
-	// Report says what the board knows of itself.
+	// Report returns what the board knows about itself.
 	Report() (Report, error)
 	// Path returns the USB path of node x, empty if it cannot be computed.
 	Path(x int) (string, error)
 	Close() error
 }
 
-// A Feature is something of a board that is on or off, apart from nodes' power.
+// A Feature is a function of a board that is on or off, apart from the nodes' power.
 type Feature string
 
 const (
@@ -65,7 +64,7 @@ func unsupported(b Board, f Feature) error {
 // numbered.
 type Boards []Board
 
-// MaxNodes is how many nodes there are room for.
+// MaxNodes is how many nodes the boards have room for.
 func (bs Boards) MaxNodes() int {
 	n := 0
 	for _, b := range bs {
@@ -74,7 +73,7 @@ func (bs Boards) MaxNodes() int {
 	return n
 }
 
-// IDs are all nodes that there is room for.
+// IDs are all nodes that the boards have room for.
 func (bs Boards) IDs() []node.ID {
 	var ids []node.ID
 	for i := range bs.MaxNodes() {

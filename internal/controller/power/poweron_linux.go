@@ -11,12 +11,12 @@ import (
 	"clusterctrl/internal/node"
 )
 
-// boardsTime is how long boards may take to come after the controller has started:
-// their hubs and they are on USB.
+// boardsTime is how long boards may take to appear on USB, behind their hubs, after the
+// controller has started.
 const boardsTime = 30 * time.Second
 
-// PowerOn switches on what o.PowerOn says, also on boards that come within half a
-// minute. Nodes in except stay as they are.
+// PowerOn switches on the nodes that o.PowerOn names, also on boards that appear within
+// half a minute. It does not touch nodes in except.
 func (m Machine) PowerOn(ctx context.Context, o Options, last Last, except []node.ID, done func(Step)) error {
 	if o.PowerOn == PowerOnNone {
 		return nil
@@ -36,7 +36,7 @@ func (m Machine) PowerOn(ctx context.Context, o Options, last Last, except []nod
 	return errors.Join(err, failed)
 }
 
-// pending is what is still to be switched on.
+// pending is the nodes that are still to be switched on.
 type pending struct {
 	Machine
 	Options
@@ -46,7 +46,7 @@ type pending struct {
 }
 
 // try switches on the wanted nodes of the boards that are there, and tells whether
-// that is all.
+// these were all wanted nodes.
 func (p *pending) try(ctx context.Context) (complete bool, err error) {
 	boards, err := p.Boards(p.Options)
 	if err != nil {

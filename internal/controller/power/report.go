@@ -6,7 +6,8 @@ const (
 	KindCtrl = "ClusterCTRL"
 )
 
-// A Report is what a board says of itself. What it cannot say is nil or empty.
+// A Report is what a board says about itself. Fields that it cannot fill are nil or
+// empty.
 type Report struct {
 	Board string `json:"board"` // its name, and where it is
 	Kind  string `json:"kind"`

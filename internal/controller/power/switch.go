@@ -15,11 +15,11 @@ type Switch struct {
 	Delay  time.Duration // from one node that is switched on to the next
 	DryRun bool          // the boards only show what they would do
 
-	// Done is told of each node. It may be nil.
+	// Done gets the outcome for each node. It may be nil.
 	Done func(Step)
 }
 
-// A Step is what became of one node.
+// A Step is the outcome for one node.
 type Step struct {
 	Node    node.ID
 	Board   string
@@ -28,8 +28,7 @@ type Step struct {
 	Err     error
 }
 
-// offTime is how long a node is off when it is cycled, so that what it keeps in
-// capacitors is gone.
+// offTime is how long a node is off when it is cycled, so that its capacitors are empty.
 const offTime = 2 * time.Second
 
 // Set switches nodes on or off. Nodes that are as wanted are left alone. It goes on

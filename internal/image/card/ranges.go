@@ -19,8 +19,8 @@ const (
 	// alignment is where ranges start and end, but for the end of an image: at
 	// pages of memory and of flash.
 	alignment = 4 << 10
-	// smallGap is the size up to which it is as quick to write what is between two
-	// ranges as to leave it out.
+	// smallGap is the size up to which writing the gap between two ranges takes no
+	// longer than skipping it.
 	smallGap = 64 << 10
 )
 

@@ -13,8 +13,8 @@ import (
 const (
 	// sendStep is how much is sent between two looks at the clock.
 	sendStep = 4 << 20
-	// stalled is how long a client may take for a step. Whoever takes nothing any
-	// more does not hold a connection for ever.
+	// stalled is how long a client may take for a step, so that a client that has
+	// stopped reading does not hold a connection for ever.
 	stalled = 2 * time.Minute
 )
 

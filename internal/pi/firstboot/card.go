@@ -122,26 +122,26 @@ const (
 	maxAttempts  = 10
 )
 
-// isMember says whether the Pi is a member of the cluster. An unconfigured node is
-// none, nor is a Pi whose branding was begun and did not come to its end.
+// isMember says whether the Pi is a member of the cluster. An unconfigured node is no
+// member, nor is a Pi whose branding was begun and not finished.
 func (c *card) isMember() bool {
 	settings, err := rootfs.ReadText(c, strings.TrimPrefix(node.SettingsFile, "/"))
 	if err != nil {
 		return false
 	}
-	number, _ := defaults.Text(settings).Value("ID") // what cannot be read is its owner's
+	number, _ := defaults.Text(settings).Value("ID") // a number that cannot be read is the owner's
 	_, begun := c.Stat(attemptsFile)
 	return begun != nil && number != node.Unconfigured.Role().Number()
 }
 
-// count notes that an attempt begins, if there were fewer than limit. That is on
-// the card with the next flush: of a file that was cut short, no attempt is read.
+// count notes that an attempt begins, if there were fewer than limit. The note is on
+// the card after the next flush. A file that a power cut left short counts as none.
 func (c *card) count(limit int) error {
 	text, err := rootfs.ReadText(c, attemptsFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	n, _ := strconv.Atoi(strings.TrimSpace(string(text))) // what is no number is none
+	n, _ := strconv.Atoi(strings.TrimSpace(string(text))) // a text that is no number counts as 0
 	if n >= limit {
 		return fmt.Errorf("begun %d times and never finished: want at most %d", n, limit)
 	}
@@ -149,8 +149,8 @@ func (c *card) count(limit int) error {
 	return c.Batch(func() error { return write.Apply(c) }, func() error { return nil })
 }
 
-// planFallback returns what makes the Pi a node that nobody has configured, as far
-// as it can be made, and has its banner and [ErrorFile] say why.
+// planFallback returns the changes that make the Pi an unconfigured node, as far as they
+// can be made; its banner and [ErrorFile] will say why.
 func (c *card) planFallback(why error) (edit.Plan, error) {
 	overlay := rootfs.NewOverlay(c)
 	found, err := rootfs.Identify(overlay)
@@ -205,8 +205,8 @@ func (c *card) prepare(plan edit.Plan, flush func() error) error {
 	return c.Batch(change, flush)
 }
 
-// prepareFallback is prepare, of which the half in the root is done whether or not
-// the boot partition takes the other.
+// prepareFallback is prepare, but changes the root even if the boot partition cannot be
+// changed.
 func (c *card) prepareFallback(plan edit.Plan, flush func() error) error {
 	var inRoot, inBoot edit.Plan
 	for _, change := range plan {
@@ -219,8 +219,8 @@ func (c *card) prepareFallback(plan edit.Plan, flush func() error) error {
 	return errors.Join(c.prepare(inBoot, flush), c.prepare(inRoot, flush))
 }
 
-// remove removes a file, if it is there: of a root that is read-only no other
-// can be removed.
+// remove removes a file, if it is there. A file that is not there is no error, even on a
+// root that is read-only.
 func (c *card) remove(name string) error {
 	if _, err := c.Lstat(name); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -250,7 +250,7 @@ func (c *card) commitFallback() error {
 	return c.end(func(string) error { return c.takeOut() })
 }
 
-// end has change end the branding in the command line, and looks that it did.
+// end has change end the branding in the command line, and checks that it did.
 func (c *card) end(change func(text string) error) error {
 	text, err := readBoot(c.boot, CommandLine)
 	if err != nil {
@@ -268,8 +268,8 @@ func (c *card) end(change func(text string) error) error {
 	return err
 }
 
-// giveUp leaves a card that starts as it is, and says why in [ErrorFile]. It
-// does as much of that as it can.
+// giveUp makes the card start its system unchanged, and says why in [ErrorFile]. It does
+// as much of that as it can.
 func (c *card) giveUp(why error) error {
 	return errors.Join(
 		c.takeOut(),
@@ -294,8 +294,8 @@ with p1 to p252, cbridge or cnat for ROLE:
 // fallbackState is what [ErrorFile] says of an unconfigured node.
 var fallbackState = fmt.Sprintf("Meanwhile it is a node that nobody has configured, %v on its USB cable.", node.Unconfigured.Addr())
 
-// takeOut takes what starts the branding out of the command line, also one that
-// [edit.ParseCommandLine] does not take.
+// takeOut takes the words that start the branding out of the command line, even if
+// [edit.ParseCommandLine] refuses that line.
 func (c *card) takeOut() error {
 	text, err := readBoot(c.boot, CommandLine)
 	if err != nil {

@@ -25,8 +25,8 @@ type blockDevices struct {
 	root     string // the numbers of the partition with /, as in "179:2"
 }
 
-// A blockDevice reads anew what has been written, once it is flushed: a card that is
-// worn out may take it and forget it, which Linux would not notice.
+// A blockDevice reads written data back after each flush: a worn-out card may accept
+// data and lose it, which Linux would not notice.
 type blockDevice struct {
 	*os.File
 	pages map[int64]bool // where it was written to since the last flush
@@ -39,7 +39,7 @@ func openBlockDevice(path string) (*blockDevice, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What lies beside what is read is of no use, and Linux would read that too.
+	// Read-ahead is of no use here.
 	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM); err != nil {
 		f.Close()
 		return nil, &os.PathError{Op: "fadvise", Path: path, Err: err}
@@ -97,8 +97,8 @@ func (b blockDevices) find(source string) (string, error) {
 	return path, err
 }
 
-// search returns the first partition of which is holds. Those beside the root come
-// first: a copy of the card, in a reader, has the same names.
+// search returns the first partition for which is returns true. Partitions of the disk
+// with the root come first: a copy of the card, in a reader, has the same names.
 func (b blockDevices) search(source string, is func(name string) bool) (string, error) {
 	for _, disk := range []string{b.rootDisk(), ""} {
 		for _, name := range b.partitions(disk) {
@@ -121,8 +121,8 @@ func (b blockDevices) beside() []string {
 	return paths
 }
 
-// rootDisk returns the name of the disk with the root. It is that of no disk, and
-// not empty, for a root that is on no partition.
+// rootDisk returns the name of the disk with the root. For a root that is on no
+// partition, the name is that of no disk, but not empty.
 func (b blockDevices) rootDisk() string { return diskOf(filepath.Join(b.sys, "dev/block", b.root)) }
 
 // diskOf returns the name of the disk with the partition that a link of sysfs
@@ -157,9 +157,9 @@ func (b blockDevices) node(name string) string {
 }
 
 // hasPARTUUID asks the disk's partition table, which the kernel may have read
-// before it was changed: the vendor's initramfs gives the disk a new id and has
-// nobody read it again. A table that is not of this kind is the kernel's to read;
-// new kernels say in uevent what they found.
+// before it was changed: the vendor's initramfs gives the disk a new id without having
+// the kernel read it again. Other kinds of tables are left to the kernel; new kernels
+// say in uevent what they found.
 func (b blockDevices) hasPARTUUID(name, value string) bool {
 	if id, err := b.partUUID(name); err == nil && strings.EqualFold(id, value) {
 		return true
@@ -220,7 +220,7 @@ func (b blockDevices) volume(name string) (id uint32, label string, err error) {
 func await(timeout time.Duration, find func() (string, error)) (path string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	// Whatever ends the waiting, the error of the last look says more.
+	// However the wait ends, the error of the last look says more.
 	_ = uevent.Wait(ctx, func() (bool, error) {
 		path, err = find()
 		return !errors.Is(err, fs.ErrNotExist), nil

@@ -1,23 +1,22 @@
-// Package firstboot turns a Pi with an image of ours into the member of the
-// cluster that its card was written for. It runs once, as PID 1, in place of
-// systemd: see [Main].
+// Package firstboot gives a Pi with an image that this program made the role that its
+// card was written for. It runs once, as PID 1, in place of systemd: see [Main].
 //
 // The kernel starts it because of init= in cmdline.txt. The role is applied to
 // the root, then to the boot partition; last of all one write of one sector
-// takes init= out of cmdline.txt, and the Pi restarts. Whatever the moment at
-// which the power fails, the next boot either starts this again, and it does
-// what is left to do, or is the ordinary boot of a finished member.
+// takes init= out of cmdline.txt, and the Pi restarts. Whenever the power fails, the
+// next boot either starts this program again, which does the rest of the work, or is
+// the ordinary boot of a finished member.
 //
 // The boot partition is not mounted: FAT has no journal, and Linux may write
 // its sectors in any order. Here it is edited on its device by package fat, and
 // the order in which sectors get there is such that a file is the old one or
 // the new one, for the firmware too. No kernel module is needed for it either.
 //
-// What goes wrong is said on the console and in [ErrorFile]. A Pi that was to be a
-// node, or nobody knows what, becomes a node that nobody has configured yet: the
-// image as it is would be a second controller. If that fails too, and on what is a
+// Errors are reported on the console and in [ErrorFile]. After an error, a Pi that was
+// to be a node, or whose role cannot be read, becomes an unconfigured node: with its
+// image unchanged, it would be a second controller. If that fails too, or if the Pi is a
 // member of the cluster already, init= is taken out of cmdline.txt, and the system
-// starts as it is. Nothing restarts but what has been finished.
+// starts unchanged. Only a finished Pi restarts.
 package firstboot
 
 import (

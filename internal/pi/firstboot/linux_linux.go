@@ -37,9 +37,9 @@ func (linux) mount(dir, fstype string) (bool, error) {
 	}
 }
 
-// calm lets the kernel be late in waking Go's monitor, which wants to be woken every
-// 20 µs to look after the rest: that is a tenth of the time of a Pi with one core.
-// See proc_pid_timerslack_ns(5); a kernel without it is as good.
+// calm lets the kernel wake Go's monitor thread late. That thread wants to be woken every
+// 20 µs, which takes a tenth of the time of a Pi with one core. See
+// proc_pid_timerslack_ns(5); a kernel that lacks it is no error.
 func (linux) calm() {
 	tasks, _ := os.ReadDir("/proc/self/task")
 	for _, t := range tasks {
@@ -121,8 +121,8 @@ func (linux) sync() error {
 	return nil
 }
 
-// restart flushes what others wrote before: the new id that the vendor's initramfs gave
-// the disk is in memory alone, while cmdline.txt has it on the card.
+// restart flushes what other programs wrote before: the new id that the vendor's
+// initramfs gave the disk is in memory alone, while cmdline.txt on the card has it.
 func (linux) restart() error {
 	unix.Sync()
 	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)

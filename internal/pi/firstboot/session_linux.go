@@ -24,7 +24,7 @@ type kernel interface {
 	writable() (bool, error) // whether / is
 	setWritable(bool) error  // of /
 	openRoot() (root, error)
-	// openDevice opens what fstab(5) calls source. It waits a while for it.
+	// openDevice opens the device that fstab(5) calls source, and waits for it a while.
 	openDevice(source string) (dev fat.SyncDevice, size int64, err error)
 	besideRoot() []string // paths of the other partitions of the disk with /
 	sync() error
@@ -45,14 +45,13 @@ func Main(args []string) error {
 	// Go ends at signals that Linux keeps from a PID 1 that does not ask for them,
 	// and with PID 1 ends the kernel.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGPWR)
-	// Where one thread may run Go, another takes over whenever a system call takes 20 µs,
-	// which all that reach the card do, and there is nothing for it to run.
+	// If only one thread may run Go, another takes over whenever a system call takes
+	// 20 µs, as each that reaches the card does, though it would have nothing to run.
 	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	return run(linux{}, args)
 }
 
-// A session is one attempt to make the Pi what it is to be, and what the
-// attempt has to put back.
+// A session is one attempt to give the Pi its role, with what the attempt has to undo.
 type session struct {
 	kernel
 	args    []string // without the program's name
@@ -70,10 +69,9 @@ type step struct {
 	do   func() error
 }
 
-// steps come in the order that the card's safety rests on: the boot partition
-// is there to take an error, and all that is to change is known, before anything
-// can go wrong with the root, and everything is on the card before the command
-// line changes.
+// steps come in the order that the card's safety rests on: before the root is changed,
+// the boot partition is there to take an error, and all changes are known; before the
+// command line changes, all others are on the card.
 func (s *session) steps() []step {
 	return []step{
 		{"mount /proc", func() error { defer s.calm(); return s.mountAt("/proc", "proc")() }},
@@ -90,10 +88,9 @@ func (s *session) steps() []step {
 	}
 }
 
-// fallbackSteps make the Pi a node that nobody has configured yet, which other
-// members of the cluster can reach, because of why. What cannot be changed, or
-// be changed without the boot partition, is left out: the rest is better than
-// nothing.
+// fallbackSteps make the Pi an unconfigured node, which other members of the cluster can
+// reach; why is the reason. They leave out changes that cannot be made, for instance
+// without the boot partition: the rest is better than nothing.
 func (s *session) fallbackSteps(why error) []step {
 	return []step{
 		{"plan an unconfigured node", func() (err error) { s.plan.Changes, err = s.card.planFallback(why); return err }},
@@ -128,9 +125,9 @@ func run(k kernel, args []string) error {
 	return s.startSystem()
 }
 
-// mustFallBack says whether a Pi that could not be branded would be in the way as
-// it is: an image that nobody branded is a controller's, and this was to be a node,
-// or nobody knows what. What was a member of the cluster before stays that.
+// mustFallBack says whether a Pi that could not be branded would disturb the cluster if
+// it started unchanged: an image that was never branded is a controller's, and this Pi
+// was to be a node, or its role cannot be read. A Pi that was a member before stays one.
 func (s *session) mustFallBack() bool {
 	return s.card != nil && !s.askedController() && !s.card.isMember()
 }
@@ -139,7 +136,7 @@ func (s *session) askedController() bool {
 	return s.checkRole() == nil && s.role.IsController()
 }
 
-// caught returns a panic of ours as an error.
+// caught returns a panic of this program as an error.
 func caught(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -240,8 +237,8 @@ func (s *session) makeWritable() error {
 	return s.setWritable(true)
 }
 
-// leave restarts a Pi that is finished, with all on the card. Nothing that goes wrong on the way
-// matters but the restart.
+// leave restarts a finished Pi, with all data on the card. Of its errors, only that of
+// the restart matters.
 func (s *session) leave() error {
 	s.say("restart")
 	for _, err := range []error{closeDevice(s.device), s.setWritable(false)} {
@@ -258,7 +255,7 @@ func (s *session) leave() error {
 // inits are where the kernel looks for a system, in its order.
 var inits = []string{"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"}
 
-// startSystem hands over to the system what the kernel gave to us.
+// startSystem starts the system with the arguments that the kernel gave this program.
 func (s *session) startSystem() error {
 	s.putBack()
 	args := s.args

@@ -8,8 +8,8 @@ import (
 	"clusterctrl/internal/linux/uevent"
 )
 
-// settled is how long a device controller that is listed gets before it is tried
-// again; then twice as long, and so on, since it may never take this gadget.
+// settled is the wait before a listed device controller is tried again. Each further
+// wait is twice as long, since the device controller may never take this gadget.
 // Linux tells of a device controller a moment before it takes gadgets, and no
 // event tells when it does.
 const settled = 20 * time.Millisecond

@@ -22,11 +22,11 @@ type builder struct {
 	await func(ctx context.Context, try func() (progress, error)) error
 	// hangUp makes programs let go of the terminal of a serial port.
 	hangUp func(port string) error
-	// mayUnbind refuses if the system would not survive it.
+	// mayUnbind refuses if the system would not survive without the gadget.
 	mayUnbind func() error
 }
 
-// A progress is how far a device controller is.
+// A progress is how ready a device controller is.
 type progress int
 
 const (
@@ -38,7 +38,7 @@ const (
 // errWaited says that what was waited for did not come.
 var errWaited = errors.New("gave up waiting")
 
-// start has a complete gadget bound to a device controller, or none.
+// start leaves a complete gadget, bound to a device controller, or no gadget.
 func (b builder) start(ctx context.Context, s Settings) (Report, error) {
 	parts := gadgetOf(s)
 	udc, err := b.running(parts)
@@ -146,7 +146,7 @@ func (b builder) findUDC(name string) (string, error) {
 	return "", nil
 }
 
-// explain says what it means that a part cannot be made.
+// explain tells users why a part cannot be made.
 func explain(p part, err error) error {
 	instance, ok := strings.CutPrefix(p.name, functions+"/")
 	if !ok || p.kind != directory || !errors.Is(err, fs.ErrNotExist) {
@@ -222,8 +222,8 @@ func (b builder) doomed() ([]string, error) {
 	return append(names, top), errors.Join(errs...)
 }
 
-// remove removes a link or a directory. The kernel waits, beyond the reach of
-// signals, until nobody has the terminal of a serial port open any more.
+// remove removes a link or a directory. The kernel waits, beyond the reach of signals,
+// until no program has the terminal of a serial port open any more.
 func (b builder) remove(name string) error {
 	port, err := readAttribute(b.tree, name+"/port_num")
 	if err == nil && port != "" {

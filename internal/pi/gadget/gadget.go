@@ -53,7 +53,7 @@ type Outcome int
 
 // Outcomes of Start are all but the last two.
 const (
-	NoNode  Outcome = iota + 1 // this is none, so there is nothing to do
+	NoNode  Outcome = iota + 1 // this is no node, so there is nothing to do
 	Started                    // there was no gadget
 	Rebuilt                    // there was an incomplete or a different one
 	Running                    // it was there already

@@ -16,10 +16,10 @@ import (
 	"clusterctrl/internal/node"
 )
 
-// Start has the node's gadget running: complete, and bound to a device
-// controller. One that runs is left alone, any other is taken down before it is
-// built. If Start fails it leaves no gadget behind. It waits for ctx or
-// o.Wait, whichever is shorter, if there is no device controller yet.
+// Start makes the node's gadget run: complete, and bound to a device controller. It
+// leaves a running gadget alone, and takes any other down before it builds the gadget
+// anew. If Start fails, it leaves no gadget behind. If there is no device controller
+// yet, it waits until ctx ends, or for o.Wait if that is shorter.
 func Start(ctx context.Context, o Options) (Report, error) {
 	o = o.withDefaults()
 	s, err := ReadSettings(o.Settings)
@@ -41,9 +41,9 @@ func Start(ctx context.Context, o Options) (Report, error) {
 }
 
 // Stop leaves nothing of the gadget, complete or not, whatever the settings say.
-// Whoever is logged in on the serial console is hung up on; a program that keeps
-// the console open even then makes Stop wait, and nothing can interrupt it. Stop
-// refuses, as Start does, to take down what the root file system is mounted through.
+// It hangs up a user who is logged in on the serial console; a program that keeps the
+// console open even then makes Stop wait, and nothing can interrupt that. Stop refuses,
+// as Start does, to take down a gadget that the root file system is mounted through.
 func Stop(o Options) (Report, error) {
 	b, unlock, err := o.withDefaults().builder()
 	if errors.Is(err, fs.ErrNotExist) { // the kernel never heard of gadgets
@@ -56,7 +56,7 @@ func Stop(o Options) (Report, error) {
 	return b.stop()
 }
 
-// builder locks the directory of gadgets, so that of two that run at once the
+// builder locks the directory of gadgets, so that of two programs that run at once the
 // second sees what the first has done.
 func (o Options) builder() (b builder, unlock func(), err error) {
 	name := o.gadgets()
@@ -133,7 +133,7 @@ func mountConfigFS(dir string) error {
 	}
 	err := unix.Mount("configfs", dir, "configfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	switch err {
-	case nil, unix.EBUSY: // somebody was faster
+	case nil, unix.EBUSY: // another program was faster
 		return nil
 	case unix.ENOENT, unix.ENODEV: // no place for it in /sys, no such file system
 		return fmt.Errorf("the kernel has no configfs, which USB gadgets need: mount it on %s: %w", dir, err)
@@ -141,8 +141,8 @@ func mountConfigFS(dir string) error {
 	return fmt.Errorf("mount configfs on %s: %w", dir, err)
 }
 
-// mayUnbind refuses where the root file system comes through the gadget: whoever
-// waits for a file then waits for ever, this program too.
+// mayUnbind refuses where the root file system comes through the gadget: without it, all
+// programs that read a file would wait for ever, this one too.
 func mayUnbind() error {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -170,9 +170,9 @@ func usbBootMount(mounts string) (source, dir string) {
 	return "", ""
 }
 
-// hangUp makes programs let go of the terminal of a serial port: those that it
-// controls get SIGHUP, all others find the file at its end. It keeps nobody from
-// opening the terminal again.
+// hangUp makes programs let go of the terminal of a serial port: programs that the
+// terminal controls get SIGHUP, all others find the file at its end. Programs may open
+// the terminal again.
 func hangUp(port string) error {
 	name := "/dev/ttyGS" + port
 	tty, err := os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)

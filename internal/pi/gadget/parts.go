@@ -23,7 +23,7 @@ type kind int
 const (
 	directory kind = iota
 	attribute
-	wish // an attribute that older kernels do not have, which does no harm
+	wish // an attribute that older kernels lack, which does no harm
 	link
 )
 
@@ -84,7 +84,7 @@ func gadgetOf(s Settings) []part {
 }
 
 // microsoftParts are the descriptors for Windows. Older kernels have no
-// compatible id of NCM: for these Windows wants its driver chosen by hand.
+// compatible id of NCM: with those, users of Windows must choose the driver by hand.
 func microsoftParts(f node.Gadget, network string) []part {
 	d := f.Microsoft()
 	if d == (node.MicrosoftDescriptor{}) {

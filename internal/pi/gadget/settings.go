@@ -11,7 +11,7 @@ import (
 
 // Settings are what a node's settings file says of its gadget.
 type Settings struct {
-	Type   string // TYPE; only those of nodes have a gadget
+	Type   string // TYPE; only nodes have a gadget
 	ID     node.ID
 	Gadget node.Gadget
 	UDC    string // name of the device controller to use, empty for the first

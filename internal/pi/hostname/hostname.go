@@ -1,6 +1,6 @@
-// Package hostname keeps a node's name what follows from its number. What Raspberry
-// Pi Imager writes beside an image, its script or the vendor's custom.toml, is done
-// after the branding, and gives every card that it was written to the same name.
+// Package hostname gives a node the name of its number back. Raspberry Pi Imager adds a
+// script, or the vendor's custom.toml, to an image. Both take effect after the branding,
+// and give all cards that Imager wrote the same name.
 package hostname
 
 import (
@@ -15,8 +15,8 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// Restore gives a node's root the node's name, in /etc/hostname and /etc/hosts, if
-// it has another. It returns the other, empty if there was none to set aside.
+// Restore gives a node's root the node's name, in /etc/hostname and /etc/hosts. It
+// returns another name that it replaced, empty if there was none.
 func Restore(tree rootfs.Tree, id node.ID) (other string, err error) {
 	text, err := rootfs.ReadText(tree, "etc/hostname")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -34,7 +34,7 @@ func Restore(tree rootfs.Tree, id node.ID) (other string, err error) {
 }
 
 // leadsHome says whether a line of hosts(5) leads from a name to the machine itself.
-// Other names in that line are its owner's.
+// Other names in that line are the user's.
 func leadsHome(tree rootfs.Tree, name string) (bool, error) {
 	text, err := rootfs.ReadText(tree, "etc/hosts")
 	if errors.Is(err, fs.ErrNotExist) {

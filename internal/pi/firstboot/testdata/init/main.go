@@ -1,4 +1,4 @@
-// Init stands in for systemd: it says how it was started.
+// Init stands in for systemd: it prints how it was started.
 package main
 
 import (
