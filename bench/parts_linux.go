@@ -76,7 +76,7 @@ func measureNodes(ctx context.Context, s *site) error {
 		return err
 	}
 	return s.hold(ctx, contest{"252 nodes of a controller's image, on " + s.title, []entry{
-		{ours, `"$CLUSTERCTRL" nodes ../controller.img -o . --nodes 252 -q; sync -f .`},
+		{ours, `"$CLUSTERCTRL" build ../controller.img -o . --nodes 252 -q; sync -f .`},
 		{theirs, fmt.Sprintf(cloneAll, "plain.img")},
 		{same, fmt.Sprintf(cloneAll, "controller.img")},
 	}, []goal{within(ours, 500*time.Millisecond), onlyMore(ours, 1, size), faster(ours, theirs, 1)}})
@@ -89,7 +89,7 @@ func measureCopies(ctx context.Context, s *site) error {
 		return err
 	}
 	return s.hold(ctx, contest{"4 nodes of a controller's image, on " + s.title, []entry{
-		{ours, `"$CLUSTERCTRL" nodes ../controller.img -o . --nodes 4 -q; sync -f .`},
+		{ours, `"$CLUSTERCTRL" build ../controller.img -o . --nodes 4 -q; sync -f .`},
 		{theirs, `for n in 1 2 3 4; do cp ../controller.img p$n.img; done; sync -f .`},
 	}, []goal{faster(ours, theirs, 1)}})
 }

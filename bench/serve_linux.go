@@ -140,7 +140,7 @@ func (s *site) startNginx(ctx context.Context) (server, error) {
 	if err != nil {
 		return server{}, err
 	}
-	if err := s.keep(ctx, `"$CLUSTERCTRL" nodes ../controller.img -o . --only p1 -q; mv *-p1.img ../nginx/p1.img`); err != nil {
+	if err := s.keep(ctx, `"$CLUSTERCTRL" build ../controller.img -o . --only p1 -q; mv *-p1.img ../nginx/p1.img`); err != nil {
 		return server{}, err
 	}
 	cmd := exec.CommandContext(ctx, "nginx", "-p", root, "-c", config, "-g", "user root;")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"clusterctrl/internal/image/packed"
 	"clusterctrl/internal/image/provision"
 	"clusterctrl/internal/image/settings"
+	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
 )
 
@@ -21,8 +23,15 @@ p2 ...). They differ in one word of the kernel command line; each becomes what
 it is when it is booted for the first time. The base is not changed.
 
 With --branded, each image is made what it is now: it boots as that at once. The
-images then differ in many files, so that making them takes longer, and "nodes"
-makes no others of them.
+images then differ in many files, so that making them takes longer, and no others can
+be made of them later.
+
+--only names the roles that get images. BASE may also be an .img file that build made
+and that was neither branded nor booted. Build then makes more images of the same
+cluster: of p1 to pN with --nodes N, or of the roles in --only, in BASE's directory
+unless -o names another. They have BASE's settings, and all that was changed in BASE
+since. Where the file system can share blocks (btrfs, XFS, APFS), 252 nodes take the
+space of one.
 
 BASE is an .img file, as it is or packed as .xz, .gz, .zst or .zip, or the http or
 https address of one; "-" is standard input, "sample" a small image that comes with
@@ -46,6 +55,9 @@ const buildExample = `  # a controller and four nodes, into the folder out
   # check the download first, and see what would be changed in it
   clusterctrl build base.img.xz --sha256 "$(cut -c 1-64 base.img.xz.sha256)" --dry-run
 
+  # images of more nodes, later, beside the controller's
+  clusterctrl build out/*-CBRIDGE.img --only p5-p8
+
   # to pass on: compressed, with checksums
   clusterctrl build base.img.xz --compress zst --sums -o out
 
@@ -60,13 +72,14 @@ type buildFlags struct {
 	force, keep, sums, dryRun bool
 	json                      bool
 	nodes, revision           int
+	only                      []string
 	noNAT                     bool
 }
 
 func buildCommand() *cobra.Command {
 	var f buildFlags
 	cmd := &cobra.Command{
-		Use:     "build BASE -o DIR",
+		Use:     "build BASE -o DIR | build IMAGE {--nodes N | --only ROLES}",
 		Short:   "Make controller and node images from a Raspberry Pi OS image",
 		Long:    buildHelp,
 		Example: buildExample,
@@ -75,8 +88,9 @@ func buildCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.SortFlags = false
-	fl.StringVarP(&f.dir, "output", "o", ".", "make the images in `DIR`")
+	fl.StringVarP(&f.dir, "output", "o", "", "make the images in `DIR` (default: here, or beside IMAGE)")
 	fl.IntVarP(&f.nodes, "nodes", "n", 0, "make `N` node images, 0 to 252 (default 4)")
+	fl.StringSliceVar(&f.only, "only", nil, "make the images of these `ROLES` and no others: p5, p7-p9, cnat ...")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "print what would change in each image as a diff, make nothing")
 	fl.BoolVar(&f.force, "force", false, "replace images that exist")
 	fl.BoolVar(&f.keep, "keep", false, "keep images that exist, make the others")
@@ -130,12 +144,19 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 	if err != nil {
 		return err
 	}
+	only, err := f.onlyRoles(cmd)
+	if err != nil {
+		return err
+	}
+	if role, built := provision.BuiltRole(base); built {
+		return f.more(cmd, base, role, provision.MoreOptions{Roles: only, Existing: existing, Format: format})
+	}
 	o, closeBase, err := f.options(cmd, base, f.override)
 	if err != nil {
 		return err
 	}
 	defer closeBase()
-	o.Dir, o.Existing, o.Sums, o.Format = f.dir, existing, f.sums, format
+	o.Dir, o.Existing, o.Sums, o.Format, o.Only = cmp.Or(f.dir, "."), existing, f.sums, format, only
 	show := display(cmd)
 	defer show.Wait()
 	o.Progress = show.Start
@@ -147,7 +168,20 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 		return explain(err)
 	}
 	show.Wait()
-	return printResult(cmd, result, f.dir, f.json)
+	return printResult(cmd, result, o.Dir, f.json)
+}
+
+// onlyRoles are the roles that --only names, none if it is not given.
+func (f buildFlags) onlyRoles(cmd *cobra.Command) ([]node.Role, error) {
+	if len(f.only) == 0 {
+		return nil, nil
+	}
+	for _, flag := range []string{"nodes", "no-nat"} {
+		if cmd.Flags().Changed(flag) {
+			return nil, usagef("--%s and --only: want one of them", flag)
+		}
+	}
+	return parseRoles(f.only)
 }
 
 // format is how the images are to be compressed, if they are.

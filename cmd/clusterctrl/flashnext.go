@@ -3,41 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"clusterctrl/internal/image/card"
 	"clusterctrl/internal/image/provision"
 	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
 )
-
-// parseRoles reads roles such as cnat and p1-p8.
-func parseRoles(words []string) ([]node.Role, error) {
-	var roles []node.Role
-	for _, word := range words {
-		for item := range strings.SplitSeq(word, ",") {
-			if role, err := node.ParseRole(item); err == nil && role.IsController() {
-				roles = append(roles, role)
-				continue
-			}
-			ids, err := node.ParseSet([]string{item}, nil)
-			if err != nil {
-				return nil, usagef("%w: want roles with --next, such as cnat p1-p8", err)
-			}
-			for _, id := range ids {
-				roles = append(roles, id.Role())
-			}
-		}
-	}
-	for i, r := range roles {
-		for _, s := range roles[:i] {
-			if r == s {
-				return nil, usagef("%v twice: want each role once", r)
-			}
-		}
-	}
-	return roles, nil
-}
 
 // A series is cards that are written one after the other.
 type series struct {

@@ -1,151 +1,65 @@
 package main
 
 import (
-	"path/filepath"
-	"strings"
+	"errors"
+	"slices"
 
-	"clusterctrl/internal/image/provision"
-	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
-const nodesHelp = `Nodes without an IMAGE, on a controller, lists the nodes that are plugged in: where,
-how they booted, their network card and serial console here, and since when. What
-is missing is shown as "-". An address besides 172.19.181.n is known once the
-controller has talked to the node there. Of two nodes with one number, the list
-says which has the name.
+const nodesHelp = `Nodes, on a controller, lists the nodes that are plugged in: where, how they booted,
+their network card and serial console here, and since when. What is missing is shown
+as "-". An address besides 172.19.181.n is known once the controller has talked to the
+node there. Of two nodes with one number, the list says which has the name.
 
-Nodes with an IMAGE, on any computer, makes node images from a controller's image
-that "clusterctrl build" made and that has not been booted. What was changed in it
-since, the nodes get too. Where the file system can share blocks (btrfs, XFS,
-APFS), 252 nodes take the space of one. With --branded, each image is made what it is
-now: see "clusterctrl build --help".`
+Images of more nodes are made by "clusterctrl build", from a controller's image.`
 
 const nodesExample = `  # what is plugged in; then what comes and goes, until Ctrl-C
   clusterctrl nodes
-  clusterctrl nodes --watch
-
-  # images of two more nodes, beside the controller's
-  clusterctrl nodes out/*-CBRIDGE.img --only p5,p6
-
-  # of ten, elsewhere
-  clusterctrl nodes out/*-CBRIDGE.img --nodes 10 -o cards`
-
-type nodesFlags struct {
-	watch                   bool
-	dir                     string
-	n                       int
-	only                    []string
-	force, keep, sums, json bool
-	branded                 bool
-}
+  clusterctrl nodes --watch`
 
 func nodesCommand() *cobra.Command {
-	var f nodesFlags
+	var watch, json bool
 	cmd := &cobra.Command{
-		Use:     "nodes [--watch] | nodes IMAGE {--nodes N | --only ROLES}",
-		Short:   "List the nodes that are plugged in, or make more node images",
+		Use:     "nodes [--watch]",
+		Short:   "List the nodes that are plugged in",
 		Long:    nodesHelp,
 		Example: nodesExample,
-		Args:    arguments(0, 1, "none, or IMAGE, a controller's"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return f.list(cmd)
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return makesNoImages(args[0])
 			}
-			if f.watch {
-				return usagef("--watch is about nodes that are plugged in: want no IMAGE")
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if watch {
+				return watchNodes(cmd, json)
 			}
-			return runNodes(cmd, f, args[0])
+			return listNodes(cmd, json)
 		},
 	}
 	fl := cmd.Flags()
 	fl.SortFlags = false
-	fl.BoolVarP(&f.watch, "watch", "w", false, "list: print a line for each node plugged in or unplugged from now on")
-	fl.BoolVar(&f.json, "json", false, "list, or images: print JSON; with --watch an object a line")
-	fl.IntVarP(&f.n, "nodes", "n", 0, "images: make those of p1 to p`N`, N up to 252")
-	fl.StringSliceVar(&f.only, "only", nil, "images: make those of these `ROLES`: p7, cnat ...")
-	fl.StringVarP(&f.dir, "output", "o", "", "images: make them in `DIR` (default: beside IMAGE)")
-	fl.BoolVar(&f.force, "force", false, "images: replace those that exist")
-	fl.BoolVar(&f.keep, "keep", false, "images: keep those that exist, make the others")
-	addSums(cmd, &f.sums, "images: write their checksums to SHA256SUMS, which takes longer for each")
-	fl.BoolVar(&f.branded, "branded", false, "images: make each what its first boot would make it")
-	completeDir(cmd, "output")
+	fl.BoolVarP(&watch, "watch", "w", false, "print a line for each node plugged in or unplugged from now on")
+	fl.BoolVar(&json, "json", false, "print JSON; with --watch an object a line")
+	cmd.SetFlagErrorFunc(nodesFlagError)
 	return cmd
 }
 
-// imageFlags are those that say which images to make and how.
-var imageFlags = []string{"nodes", "only", "output", "force", "keep", "sums", "no-sums", "branded"}
-
-// list prints what is plugged in, or what comes and goes.
-func (f nodesFlags) list(cmd *cobra.Command) error {
-	for _, name := range imageFlags {
-		if cmd.Flags().Changed(name) {
-			return usagef("--%s is about images to make: want IMAGE, a controller's", name)
-		}
+// nodesFlagError says where the flags went that nodes had when it made images too.
+func nodesFlagError(cmd *cobra.Command, err error) error {
+	moved := []string{"nodes", "n", "only", "output", "o", "force", "keep", "sums", "no-sums", "branded"}
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && slices.Contains(moved, unknown.GetSpecifiedName()) {
+		return makesNoImages("IMAGE")
 	}
-	if f.watch {
-		return watchNodes(cmd, f.json)
-	}
-	return listNodes(cmd, f.json)
+	return cmd.Parent().FlagErrorFunc()(cmd, err)
 }
 
-func runNodes(cmd *cobra.Command, f nodesFlags, image string) error {
-	if err := named(cmd, "output"); err != nil {
-		return err
+// makesNoImages says to those who want more images what to type.
+func makesNoImages(image string) error {
+	if image == "" {
+		image = "IMAGE"
 	}
-	o := provision.NodeOptions{Controller: image, Dir: f.dir, Sums: f.sums, Branded: f.branded}
-	if o.Dir == "" {
-		o.Dir = filepath.Dir(image)
-	}
-	var err error
-	if o.Existing, err = existing(f.force, f.keep); err != nil {
-		return err
-	}
-	if o.Roles, err = f.roles(); err != nil {
-		return err
-	}
-	show := display(cmd)
-	defer show.Wait()
-	o.Progress = show.Start
-	result, err := provision.Nodes(cmd.Context(), o)
-	if err != nil {
-		return explain(err)
-	}
-	show.Wait()
-	return printResult(cmd, result, o.Dir, f.json)
-}
-
-func (f nodesFlags) roles() ([]node.Role, error) {
-	if f.n < 0 || f.n > int(node.MaxID) {
-		return nil, usagef("%d nodes: want 1 to %d", f.n, node.MaxID)
-	}
-	if (f.n > 0) == (len(f.only) > 0) {
-		return nil, usagef("want --nodes N, from 1, or --only ROLES, one of them")
-	}
-	if len(f.only) > 0 {
-		return onlyRoles(f.only)
-	}
-	return nodesUpTo(f.n), nil
-}
-
-// onlyRoles reads the roles of --only, one a word.
-func onlyRoles(words []string) ([]node.Role, error) {
-	var roles []node.Role
-	for _, word := range words {
-		role, err := node.ParseRole(strings.TrimSpace(word))
-		if err != nil {
-			return nil, usageError{err}
-		}
-		roles = append(roles, role)
-	}
-	return roles, nil
-}
-
-// nodesUpTo returns the roles of the first n nodes.
-func nodesUpTo(n int) []node.Role {
-	var roles []node.Role
-	for i := range n {
-		roles = append(roles, node.ID(i+1).Role())
-	}
-	return roles
+	return usagef("nodes lists what is plugged in: for images of more nodes, type \"clusterctrl build %s --only p5,p6\"", image)
 }

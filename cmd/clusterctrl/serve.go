@@ -68,7 +68,7 @@ func serveCommand() *cobra.Command {
 	fl := cmd.Flags()
 	fl.SortFlags = false
 	fl.IntVarP(&f.n, "nodes", "n", 4, "offer both controllers, and p1 to p`N`, N up to 252")
-	fl.StringSliceVar(&f.only, "only", nil, "offer these `ROLES` instead: p7, cnat ...")
+	fl.StringSliceVar(&f.only, "only", nil, "offer these `ROLES` instead: p7, p9-p12, cnat ...")
 	fl.StringVar(&f.compress, "compress", "", "offer the images compressed too, and so to Imager, as `FORMAT`: zst, xz or gz")
 	fl.StringVar(&f.listen, "listen", defaultListen, "listen at `ADDR:PORT`; 0.0.0.0 lets other computers in")
 	fl.StringVar(&f.manifest, "manifest", serve.ManifestName, "write the file for Raspberry Pi Imager to `FILE`, gone at the end")
@@ -199,7 +199,7 @@ func (f serveFlags) roles(cmd *cobra.Command) ([]node.Role, error) {
 		return nil, usagef("%d nodes: want 0 to %d", f.n, node.MaxID)
 	}
 	if len(f.only) > 0 {
-		return onlyRoles(f.only)
+		return parseRoles(f.only)
 	}
 	return append([]node.Role{node.CBridge, node.CNAT}, nodesUpTo(f.n)...), nil
 }

@@ -342,7 +342,7 @@ func clusterImages(t *testing.T, baseName, role string, nodes []string) (images 
 	t.Helper()
 	unbranded := build(t, base.Path(t, baseName), "-CBRIDGE.img", "--no-nat", "--nodes", "0")
 	dir := t.TempDir()
-	run(t, mustProgram(t), "nodes", unbranded, "--only", role+","+strings.Join(nodes, ","), "--branded", "--quiet", "-o", dir)
+	run(t, mustProgram(t), "build", unbranded, "--only", role+","+strings.Join(nodes, ","), "--branded", "--quiet", "-o", dir)
 	for _, name := range append([]string{strings.ToUpper(role)}, nodes...) {
 		image := filepath.Join(dir, strings.Replace(filepath.Base(unbranded), "CBRIDGE", name, 1))
 		change(t, image, letInAll)

@@ -67,7 +67,7 @@ func diffPaths(diff string) []string {
 // testNodes makes images of more roles out of the controller's.
 func (b built) testNodes(t *testing.T) {
 	dir := t.TempDir()
-	output(t, clusterctrl(t, "nodes", b.image("CBRIDGE"), "--only", "cnat,p2", "-o", dir))
+	output(t, clusterctrl(t, "build", b.image("CBRIDGE"), "--only", "cnat,p2", "-o", dir))
 	for _, role := range []string{"CNAT", "p2"} {
 		name := filepath.Join(dir, b.prefix+role+".img")
 		if sectors := differing(t, name, b.image(role)); len(sectors) > 0 {
@@ -131,8 +131,8 @@ func (b built) testGrow(t *testing.T) {
 // both.
 func (b built) testBuiltTwice(t *testing.T) {
 	dir := t.TempDir()
-	said := refused(t, clusterctrl(t, "build", b.image("CBRIDGE"), "--nodes", "0", "--no-nat", "-o", dir))
-	if want := "it is an image of cbridge already: for more nodes, use \"clusterctrl nodes\""; !strings.HasSuffix(said, want) {
+	said := refused(t, clusterctrl(t, "build", b.image("CBRIDGE"), "--nodes", "0", "-o", dir))
+	if want := "it is an image of cbridge already: say with --nodes N or --only ROLES which others to make of it"; !strings.HasSuffix(said, want) {
 		t.Errorf("said %q, want %q at the end", said, want)
 	}
 	wantFiles(t, dir)

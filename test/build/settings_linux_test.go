@@ -169,7 +169,7 @@ func wantNoPassword(t *testing.T, d disk) {
 // testNinth makes p9 again out of the controller's image: the same bytes.
 func testNinth(t *testing.T, r release, dir string) {
 	again := t.TempDir()
-	output(t, clusterctrl(t, "nodes", filepath.Join(dir, r.prefix+"CBRIDGE.img"), "--only", "p9", "-o", again))
+	output(t, clusterctrl(t, "build", filepath.Join(dir, r.prefix+"CBRIDGE.img"), "--only", "p9", "-o", again))
 	name := r.prefix + "p9.img"
 	if sectors := differing(t, filepath.Join(dir, name), filepath.Join(again, name)); len(sectors) > 0 {
 		t.Errorf("p9 by \"nodes\" differs from p9 by \"build\" in sectors %v", sectors)

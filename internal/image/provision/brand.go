@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"clusterctrl/internal/image/diskimage"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/recipe"
 	"clusterctrl/internal/tree/rootfs"
@@ -14,7 +13,7 @@ import (
 func (f family) brand(ctx context.Context) error {
 	show := f.progress.start("brand", 0)
 	defer show.Close()
-	for _, o := range f.set.Files {
+	for _, o := range f.outputs {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -25,17 +24,12 @@ func (f family) brand(ctx context.Context) error {
 	return nil
 }
 
-// brandOutput makes an output what its name tells.
-func brandOutput(o *diskimage.Output) error {
-	role, err := roleOf(o.Final)
-	if err != nil {
-		return err
-	}
+func brandOutput(o output) error {
 	info, err := o.File.Stat()
 	if err != nil {
 		return err
 	}
-	return brand(o, info.Size(), role)
+	return brand(o, info.Size(), o.role)
 }
 
 // brand makes an image of size bytes what the first boot of a role would make it.

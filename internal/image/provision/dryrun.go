@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"clusterctrl/internal/image/diskimage"
 	"clusterctrl/internal/node"
@@ -51,16 +52,21 @@ func (o Options) show(image *rootfs.Image, guess name, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	others := roles(o.Settings.NAT, o.Settings.Nodes(system.Flavour))
+	others := slices.Clone(o.roles(system.Flavour))
 	if !o.Branded {
-		others = others[1:] // the first is the controller's image itself
+		others = slices.DeleteFunc(others, func(r node.Role) bool { return r == node.CBridge }) // the controller's image itself
 	}
-	for _, role := range others {
-		plan, err := o.roleChanges(image, line, role)
+	return showRoles(image, line, targets(prefix, others, ""), o.Branded, w)
+}
+
+// showRoles prints what makes a controller's image each of targets.
+func showRoles(image *rootfs.Image, line commandLine, all []target, branded bool, w io.Writer) error {
+	for _, t := range all {
+		plan, err := roleChanges(image, line, t.role, branded)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "# %s: changes to the controller's image\n", prefix+suffix(role))
+		fmt.Fprintf(w, "# %s: changes to the controller's image\n", t.name)
 		if err := plan.WriteDiff(w); err != nil {
 			return err
 		}
@@ -69,23 +75,23 @@ func (o Options) show(image *rootfs.Image, guess name, w io.Writer) error {
 }
 
 // roleChanges returns what makes a controller's image that of another role.
-func (o Options) roleChanges(image *rootfs.Image, line commandLine, role node.Role) (edit.Plan, error) {
+func roleChanges(image *rootfs.Image, line commandLine, role node.Role, branded bool) (edit.Plan, error) {
 	text, err := recipe.Rebrand(line.text, role)
 	if err != nil {
 		return nil, err
 	}
 	change := rootfs.Change{Name: image.CommandLine(), Old: &rootfs.File{Data: []byte(line.text)}, New: &rootfs.File{Data: []byte(text)}}
-	if !o.Branded {
+	if !branded {
 		return edit.Plan{change}, nil
 	}
-	branded := rootfs.NewOverlay(image)
-	if err := change.Apply(branded); err != nil {
+	tree := rootfs.NewOverlay(image)
+	if err := change.Apply(tree); err != nil {
 		return nil, err
 	}
-	if err := recipe.Brand(branded, role); err != nil {
+	if err := recipe.Brand(tree, role); err != nil {
 		return nil, err
 	}
-	return branded.Changes()
+	return tree.Changes()
 }
 
 // withDisk calls use with the raw image of an input.

@@ -15,8 +15,8 @@ import (
 type family struct {
 	image    *os.File // one of them, or what they derive from
 	set      *diskimage.Outputs
-	ready    int // so many of set.Files hold the image already
-	patches  []diskimage.Patch
+	outputs  []output // the files of the set
+	ready    int      // so many of them hold the image already
 	branded  bool
 	progress Progress
 }
@@ -26,7 +26,7 @@ type family struct {
 func (f family) complete(ctx context.Context, sums bool) error {
 	// Of the image, everything but the patches is read for the sums, and
 	// patching may change more than a sector for a moment.
-	if err := f.patch(0, f.ready); err != nil {
+	if err := f.patch(f.outputs[:f.ready]); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -48,7 +48,7 @@ func (f family) derive(ctx context.Context) error {
 	if err := f.clone(ctx); err != nil {
 		return err
 	}
-	if err := f.patch(f.ready, len(f.set.Files)); err != nil {
+	if err := f.patch(f.outputs[f.ready:]); err != nil {
 		return err
 	}
 	if f.branded {
@@ -63,7 +63,7 @@ func (f family) derive(ctx context.Context) error {
 
 // clone makes those outputs clones of the image that are not ready.
 func (f family) clone(ctx context.Context) error {
-	rest := f.set.Files[f.ready:]
+	rest := f.outputs[f.ready:]
 	if len(rest) == 0 {
 		return nil
 	}
@@ -80,10 +80,10 @@ func (f family) clone(ctx context.Context) error {
 	return nil
 }
 
-// patch gives the outputs from one number to another the sector of their role.
-func (f family) patch(from, to int) error {
-	for i := from; i < to; i++ {
-		if err := f.patches[i].Apply(f.set.Files[i].File); err != nil {
+// patch makes outputs that hold the image those of their roles.
+func (family) patch(outputs []output) error {
+	for _, o := range outputs {
+		if err := o.patch.Apply(o.File); err != nil {
 			return err
 		}
 	}
@@ -91,7 +91,7 @@ func (f family) patch(from, to int) error {
 }
 
 func (f family) sum(ctx context.Context) error {
-	show, err := f.start("checksums", len(f.patches))
+	show, err := f.start("checksums", len(f.outputs))
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (f family) sum(ctx context.Context) error {
 		return err
 	}
 	f.set.Sums = map[string]diskimage.Sum{}
-	for i, o := range f.set.Files {
+	for i, o := range f.outputs {
 		f.set.Sums[o.Final] = all[i]
 	}
 	return nil
@@ -109,10 +109,14 @@ func (f family) sum(ctx context.Context) error {
 
 func (f family) sums(ctx context.Context, progress io.Writer) ([]diskimage.Sum, error) {
 	if !f.branded {
-		return diskimage.HashPatched(ctx, f.image, f.patches, progress)
+		var patches []diskimage.Patch
+		for _, o := range f.outputs {
+			patches = append(patches, o.patch)
+		}
+		return diskimage.HashPatched(ctx, f.image, patches, progress)
 	}
 	var all []diskimage.Sum
-	for _, o := range f.set.Files {
+	for _, o := range f.outputs {
 		sum, err := diskimage.HashPatched(ctx, o.File, make([]diskimage.Patch, 1), progress)
 		if err != nil {
 			return nil, err

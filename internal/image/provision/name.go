@@ -4,12 +4,9 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
-	"clusterctrl/internal/image/packed"
-	"clusterctrl/internal/image/settings"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/rootfs"
 )
@@ -74,16 +71,20 @@ func (n name) prefix(revision int) string {
 	return fmt.Sprintf("%s-%d-%s-ClusterCTRL-%s%s-", n.date, revision, n.release, n.arch, flavour)
 }
 
-// names returns the file names of all outputs of a build.
-func (n name) names(s settings.Settings) []string {
-	var names []string
-	for _, role := range roles(s.NAT, s.Nodes(n.flavour)) {
-		names = append(names, n.prefix(s.Revision)+suffix(role))
+// roles returns the roles that are to get images, of a base of a flavour.
+func (o Options) roles(flavour rootfs.Flavour) []node.Role {
+	if len(o.Only) > 0 {
+		return o.Only
 	}
-	return names
+	return roles(o.Settings.NAT, o.Settings.Nodes(flavour))
 }
 
-// roles returns the roles that a build makes images for.
+// targets returns what the outputs are to be, for a base that has a name.
+func (o Options) targets(base name) []target {
+	return targets(base.prefix(o.Settings.Revision), o.roles(base.flavour), o.Format.Ext())
+}
+
+// roles returns the roles that a build makes images for, unless others are named.
 func roles(nat bool, nodes int) []node.Role {
 	roles := []node.Role{node.CBridge}
 	if nat {
@@ -93,34 +94,4 @@ func roles(nat bool, nodes int) []node.Role {
 		roles = append(roles, node.ID(n+1).Role())
 	}
 	return roles
-}
-
-// suffix is the end of an image's name that tells its role.
-func suffix(role node.Role) string {
-	if role.IsController() {
-		return strings.ToUpper(role.String()) + ".img"
-	}
-	return role.String() + ".img"
-}
-
-// roleOf returns the role that an image's name tells: the inverse of suffix.
-func roleOf(file string) (node.Role, error) {
-	image := strings.TrimSuffix(packed.TrimExt(filepath.Base(file)), ".img")
-	words := strings.Split(image, "-")
-	return node.ParseRole(strings.ToLower(words[len(words)-1]))
-}
-
-// withRoles returns the names of the images of roles that belong to that of
-// another, mostly a controller's.
-func withRoles(image string, roles []node.Role) []string {
-	base := filepath.Base(image)
-	if role, err := roleOf(base); err == nil {
-		base = strings.TrimSuffix(base, "-"+suffix(role))
-	}
-	base = strings.TrimSuffix(base, ".img")
-	var names []string
-	for _, r := range roles {
-		names = append(names, base+"-"+suffix(r))
-	}
-	return slices.Clip(names)
 }

@@ -2,35 +2,26 @@ package provision
 
 import (
 	"context"
+	"io"
 
 	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/image/packed"
 )
 
-// names are those of the outputs, for a base of a name.
-func (o Options) names(base name) []string {
-	names := base.names(o.Settings)
-	for i := range names {
-		names[i] += o.Format.Ext()
-	}
-	return names
-}
-
-// pack compresses the image into the first output and makes of patches of the
-// image those of the outputs.
-func (b *build) pack(ctx context.Context, patches []diskimage.Patch) ([]diskimage.Patch, error) {
-	progress := b.Progress.start("compress", b.size)
-	defer progress.Close()
-	first := &appending{b.set.Files[0], 0}
-	slot, err := b.Format.Write(ctx, first, b.raw()[0], b.size, b.line.offset, progress)
+// pack compresses an image of size bytes, which has its command line in the sector at an
+// offset, into the first of outputs, and makes their patches of the image patches of
+// the compressed one.
+func pack(ctx context.Context, format packed.Format, image io.ReaderAt, size, sector int64, outputs []output, progress Progress) error {
+	show := progress.start("compress", size)
+	defer show.Close()
+	slot, err := format.Write(ctx, &appending{outputs[0].Output, 0}, image, size, sector, show)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	b.ready = 1
-	var packed []diskimage.Patch
-	for _, p := range patches {
-		packed = append(packed, slot.Patch(p.Data))
+	for i := range outputs {
+		outputs[i].patch = slot.Patch(outputs[i].patch.Data)
 	}
-	return packed, nil
+	return nil
 }
 
 // An appending writes an output from its start to its end.

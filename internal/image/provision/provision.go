@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -42,6 +41,7 @@ type Options struct {
 	Branded  bool          // make each image now what its first boot would make it
 	Format   packed.Format // compress them so, if it is not empty; Branded must be false
 
+	Only     []node.Role       // make the images of these roles; empty: those that Settings ask for
 	Settings settings.Settings // checked ones
 	Time     time.Time         // stamped on what is changed; zero: when the base was last written
 
@@ -89,7 +89,7 @@ func Build(ctx context.Context, o Options) (Result, error) {
 	}
 	defer in.Close()
 	guess := guessName(o.imageName(in))
-	set, err := diskimage.Create(o.Dir, o.Existing, o.names(guess)...)
+	set, err := diskimage.Create(o.Dir, o.Existing, fileNames(o.targets(guess))...)
 	if err != nil {
 		return Result{}, err
 	}
@@ -192,8 +192,7 @@ func (b *build) edit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all := roles(b.Settings.NAT, b.Settings.Nodes(system.Flavour))
-	if err := checkRoom(together(b.raw()), b.size, plan, all); err != nil {
+	if err := checkRoom(together(b.raw()), b.size, plan, b.roles(system.Flavour)); err != nil {
 		return err
 	}
 	theirs, err := recipe.MadeByShell(image)
@@ -262,7 +261,10 @@ func (o Options) system(image *rootfs.Image) (recipe.System, error) {
 		return system, err
 	}
 	if role, pending := recipe.PendingRole(words); pending && !theirs {
-		return system, fmt.Errorf("it is an image of %v already: for more nodes, use \"clusterctrl nodes\"", role)
+		return system, fmt.Errorf("it is an image of %v already: for more nodes, unpack it into a file, and build from that", role)
+	}
+	if len(o.Only) > 0 && isBranded(image) && !theirs {
+		return system, errors.New("it was branded or booted: for more nodes, want an image that was built by clusterctrl, not branded and not booted")
 	}
 	return system, nil
 }
@@ -292,26 +294,11 @@ func (o Options) timeOf(image *rootfs.Image) time.Time {
 // to be, where its own name told something else. Outputs too many are closed:
 // it is for when nothing more is written to all.
 func (b *build) rename() error {
-	if err := b.set.SetNames(b.names(b.guess)...); err != nil {
+	if err := b.set.SetNames(fileNames(b.targets(b.guess))...); err != nil {
 		return err
 	}
 	b.ready = min(b.ready, len(b.set.Files))
-	return b.spareBase()
-}
-
-// spareBase refuses an output that would take the base's place.
-func (b *build) spareBase() error {
-	base, err := os.Stat(b.Base)
-	if err != nil {
-		return nil // it has no name: nothing can take its place
-	}
-	for _, f := range b.set.Files {
-		path := filepath.Join(b.Dir, f.Final)
-		if there, err := os.Lstat(path); err == nil && os.SameFile(base, there) {
-			return fmt.Errorf("%s is the base and is not replaced: want another directory for the outputs", path)
-		}
-	}
-	return nil
+	return spareBase(b.Base, b.Dir, b.set)
 }
 
 // finish makes the other outputs, each the image of its role, and names them.
@@ -320,7 +307,7 @@ func (b *build) finish(ctx context.Context) error {
 		b.result.Kept = b.set.Kept
 		return nil
 	}
-	patches, err := b.line.patches(b.set.Files)
+	outputs, err := b.line.outputs(b.set, b.targets(b.guess))
 	if err != nil {
 		return err
 	}
@@ -329,27 +316,13 @@ func (b *build) finish(ctx context.Context) error {
 		b.result.Files = append(b.result.Files, f.Final)
 	}
 	if b.loose != nil {
-		if patches, err = b.pack(ctx, patches); err != nil {
+		if err := pack(ctx, b.Format, b.raw()[0], b.size, b.line.offset, outputs, b.Progress); err != nil {
 			return err
 		}
+		b.ready = 1
 	}
-	return family{b.set.Files[0].File, b.set, b.ready, patches, b.Branded, b.Progress}.complete(ctx, b.Sums)
-}
-
-// together is the first of files for reading, and all of them for writing.
-func together(files []*diskimage.Output) rootfs.Device { return device(files) }
-
-type device []*diskimage.Output
-
-func (d device) ReadAt(p []byte, off int64) (int, error) { return d[0].ReadAt(p, off) }
-
-func (d device) WriteAt(p []byte, off int64) (int, error) {
-	for _, f := range d {
-		if n, err := f.WriteAt(p, off); err != nil {
-			return n, err
-		}
-	}
-	return len(p), nil
+	f := family{image: outputs[0].File, set: b.set, outputs: outputs, ready: b.ready, branded: b.Branded, progress: b.Progress}
+	return f.complete(ctx, b.Sums)
 }
 
 // notes are what the user of an image should know: what a member of a cluster

@@ -68,20 +68,3 @@ func (l commandLine) patch(role node.Role) (diskimage.Patch, error) {
 	copy(sector, text)
 	return diskimage.Patch{Offset: l.offset, Data: sector}, nil
 }
-
-// patches returns the sector of each file, by the role that its name tells.
-func (l commandLine) patches(files []*diskimage.Output) ([]diskimage.Patch, error) {
-	var patches []diskimage.Patch
-	for _, f := range files {
-		role, err := roleOf(f.Final)
-		if err != nil {
-			return nil, err
-		}
-		p, err := l.patch(role)
-		if err != nil {
-			return nil, err
-		}
-		patches = append(patches, p)
-	}
-	return patches, nil
-}

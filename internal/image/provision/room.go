@@ -32,14 +32,19 @@ func checkRoom(dev rootfs.Device, size int64, plan edit.Plan, all []node.Role) e
 	return nil
 }
 
-// kinds leaves of all nodes the last: they differ in their numbers alone, of which its
-// is as long as any.
+// kinds leaves of all nodes the last by number: they differ in their numbers alone, of
+// which its is as long as any.
 func kinds(all []node.Role) []node.Role {
 	var kinds []node.Role
-	for i, role := range all {
-		if role.IsController() || i == len(all)-1 {
+	var last node.ID
+	for _, role := range all {
+		if role.IsController() {
 			kinds = append(kinds, role)
 		}
+		last = max(last, role.ID)
+	}
+	if last > 0 {
+		kinds = append(kinds, last.Role())
 	}
 	return kinds
 }

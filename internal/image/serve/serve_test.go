@@ -47,7 +47,7 @@ func build(t *testing.T) string {
 		t.Fatal(err)
 	}
 	controller := filepath.Join(o.Dir, result.Files[0])
-	_, err = provision.Nodes(t.Context(), provision.NodeOptions{Controller: controller, Dir: o.Dir, Roles: []node.Role{node.ID(1).Role(), node.ID(252).Role()}})
+	_, err = provision.More(t.Context(), provision.MoreOptions{Image: controller, Dir: o.Dir, Roles: []node.Role{node.ID(1).Role(), node.ID(252).Role()}})
 	if err != nil {
 		t.Fatal(err)
 	}

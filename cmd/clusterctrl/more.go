@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/image/provision"
+	"clusterctrl/internal/node"
+	"github.com/spf13/cobra"
+)
+
+// more makes the images of other roles from one that build made, as o and the flags say.
+func (f buildFlags) more(cmd *cobra.Command, image string, role node.Role, o provision.MoreOptions) error {
+	if err := refuseSettings(cmd, append([]string{"no-nat", "revision"}, settingFlags...), "the image was made already, and has its settings"); err != nil {
+		return err
+	}
+	if len(o.Roles) == 0 {
+		if f.nodes < 0 || f.nodes > int(node.MaxID) {
+			return usagef("%d nodes: want 1 to %d", f.nodes, node.MaxID)
+		}
+		o.Roles = nodesUpTo(f.nodes)
+	}
+	if len(o.Roles) == 0 {
+		return fmt.Errorf("%s: it is an image of %v already: say with --nodes N or --only ROLES which others to make of it", image, role)
+	}
+	if f.sum != "" {
+		sum, err := diskimage.ParseSum(f.sum)
+		if err != nil {
+			return usageError{err}
+		}
+		o.Sum = &sum
+	}
+	o.Image, o.Dir, o.Sums, o.Branded = image, f.dir, f.sums, f.branded
+	if o.Dir == "" {
+		o.Dir = filepath.Dir(image)
+	}
+	show := display(cmd)
+	defer show.Wait()
+	o.Progress = show.Start
+	if f.dryRun {
+		return provision.DryRunMore(cmd.Context(), o, cmd.OutOrStdout())
+	}
+	result, err := provision.More(cmd.Context(), o)
+	if err != nil {
+		return explain(err)
+	}
+	show.Wait()
+	return printResult(cmd, result, o.Dir, f.json)
+}
