@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"clusterctrl/internal/format/mbr"
 	"clusterctrl/internal/image/diskimage"
@@ -21,7 +22,7 @@ func (b *build) grow(ctx context.Context) (err error) {
 
 // grow extends an image of size bytes, its second partition and the file system in
 // it, if that is wanted, and returns its new size. The file system is resize2fs's work.
-func (o *Options) grow(ctx context.Context, disk *os.File, size int64) (int64, error) {
+func (o Options) grow(ctx context.Context, disk *os.File, size int64) (int64, error) {
 	if !o.Settings.Grows() {
 		return size, nil
 	}
@@ -45,8 +46,7 @@ func (o *Options) grow(ctx context.Context, disk *os.File, size int64) (int64, e
 		}
 	}
 	end := root.Start + root.Size + by
-	o.Time = o.timeOf(image)
-	if err := o.resize(ctx, disk, root, root.Size+by); err != nil {
+	if err := o.resize(ctx, disk, root, root.Size+by, o.timeOf(image)); err != nil {
 		return 0, err
 	}
 	size = max(size, end)
@@ -61,9 +61,9 @@ const growUnit = 4 << 20
 
 // resize extends the file system in a partition. resize2fs cuts off the end of a
 // file that holds more than the file system, so that it gets one of its own. It
-// would stamp the file system with the time of day, and what is changed later
-// with it.
-func (o Options) resize(ctx context.Context, disk *os.File, root mbr.Partition, size int64) error {
+// would stamp the file system with the time of day, not with stamp, and with it what is
+// changed later.
+func (o Options) resize(ctx context.Context, disk *os.File, root mbr.Partition, size int64, stamp time.Time) error {
 	program, err := resizeProgram()
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func (o Options) resize(ctx context.Context, disk *os.File, root mbr.Partition, 
 		return err
 	}
 	cmd := exec.CommandContext(ctx, program, "-f", part.Name())
-	cmd.Env = append(os.Environ(), fmt.Sprint("E2FSPROGS_FAKE_TIME=", o.Time.Unix()))
+	cmd.Env = append(os.Environ(), fmt.Sprint("E2FSPROGS_FAKE_TIME=", stamp.Unix()))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("resize2fs: %s: %w", lastLine(out), err)

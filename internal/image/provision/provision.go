@@ -97,7 +97,7 @@ func Build(ctx context.Context, o Options) (Result, error) {
 	if len(set.Files) == 0 && guess.complete() {
 		return Result{Kept: set.Kept}, nil
 	}
-	b := build{Options: o, set: set, guess: guess}
+	b := build{Options: o, set: set}
 	if o.Format != "" {
 		if b.loose, err = diskimage.Create(o.Dir, diskimage.Replace, "controller.img"); err != nil {
 			return Result{}, err
@@ -107,7 +107,7 @@ func Build(ctx context.Context, o Options) (Result, error) {
 	if err := b.decode(ctx, in); err != nil {
 		return Result{}, err
 	}
-	if err := b.edit(ctx); err != nil {
+	if err := b.edit(ctx, guess); err != nil {
 		return Result{}, fmt.Errorf("%s: %w", o.imageName(in), err)
 	}
 	if err := b.rename(); err != nil {
@@ -139,10 +139,10 @@ func (o Options) imageName(in *diskimage.Input) string {
 type build struct {
 	Options
 	set    *diskimage.Outputs
-	guess  name               // before edit: what the base's name tells; then what is true
 	ready  int                // so many of set.Files hold the image
 	loose  *diskimage.Outputs // where outputs are compressed: the image, in a file that is not
 	size   int64
+	base   name // what the base is called by what is in it; edit finds out
 	line   commandLine
 	result Result
 }
@@ -179,8 +179,9 @@ func (b *build) raw() []*diskimage.Output {
 	return b.set.Files[:b.ready]
 }
 
-// edit makes the first files the controller's image.
-func (b *build) edit(ctx context.Context) error {
+// edit makes the first files the controller's image. The guess is what the base's own
+// name tells.
+func (b *build) edit(ctx context.Context, guess name) error {
 	if err := b.grow(ctx); err != nil {
 		return err
 	}
@@ -205,7 +206,7 @@ func (b *build) edit(ctx context.Context) error {
 	if b.line, err = readCommandLine(image); err != nil {
 		return err
 	}
-	b.guess = b.guess.corrected(system.OS, image.Root.Time())
+	b.base = guess.corrected(system.OS, image.Root.Time())
 	b.result.OS, b.result.Notes = system.OS, notes(image, system.Gadget)
 	if theirs {
 		b.result.Notes = append(b.result.Notes, "the base is an image of the shell scripts: their programs, units, blocks and lines are taken out; "+node.SettingsFile+" is kept, if there is one")
@@ -294,7 +295,7 @@ func (o Options) timeOf(image *rootfs.Image) time.Time {
 // to be, where its own name told something else. Outputs too many are closed:
 // it is for when nothing more is written to all.
 func (b *build) rename() error {
-	if err := b.set.SetNames(fileNames(b.targets(b.guess))...); err != nil {
+	if err := b.set.SetNames(fileNames(b.targets(b.base))...); err != nil {
 		return err
 	}
 	b.ready = min(b.ready, len(b.set.Files))
@@ -307,7 +308,7 @@ func (b *build) finish(ctx context.Context) error {
 		b.result.Kept = b.set.Kept
 		return nil
 	}
-	outputs, err := b.line.outputs(b.set, b.targets(b.guess))
+	outputs, err := b.line.outputs(b.set, b.targets(b.base))
 	if err != nil {
 		return err
 	}
