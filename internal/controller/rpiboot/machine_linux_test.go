@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 
 	"clusterctrl/internal/lab/bootrom"
@@ -50,7 +49,7 @@ func (r *room) report(e Event) {
 	defer r.mu.Unlock()
 	r.steps[e.Path+" "+string(e.Step)]++
 	r.told.Broadcast()
-	if pull := r.pull[e.Path]; pull != nil && e.Step == Failed && !errors.Is(e.Err, syscall.ENODEV) {
+	if pull := r.pull[e.Path]; pull != nil && e.Step == Failed {
 		pull(fmt.Errorf("the server gave it up: %w", e.Err))
 	}
 }
@@ -220,6 +219,7 @@ func (r *room) pulled(t *testing.T, port int) {
 		if !errors.Is(err, gone) {
 			t.Errorf("%s: %v after %d files", usbPath(port), err, at)
 		}
+		r.await(usbPath(port), Failed, at+1)
 	}
 }
 

@@ -124,7 +124,7 @@ func (s *Server) serveDevice(a address) (last bool, err error) {
 		switch {
 		case err == nil:
 			return last, nil
-		case errors.Is(err, syscall.ENODEV):
+		case errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ESHUTDOWN):
 			return false, fmt.Errorf("the Pi has gone: %w", err)
 		case !pi.InROM || try == romTries:
 			return false, err
