@@ -176,9 +176,9 @@ func (b *Boot) listen(screen *os.File, transcript io.Writer, events *monitor) er
 	return lost
 }
 
-// lastWords are what the kernel says when it leaves the machine to its fate. Not
-// every kernel can restart every machine: neither can Debian's the raspi ones. A
-// kernel with a panic= argument does not say the last of them.
+// lastWords are the last messages of a kernel that has stopped. Not every kernel can
+// restart every machine: Debian's kernel cannot restart the raspi machines. A kernel
+// with a panic= argument does not print the last of these messages.
 var lastWords = []struct {
 	said *regexp.Regexp
 	how  Outcome
@@ -210,7 +210,7 @@ func (b *Boot) isOn() bool {
 	}
 }
 
-// stop kills QEMU, for a reason that counts if it is the first.
+// stop kills QEMU; only the first reason is kept.
 func (b *Boot) stop(how Outcome, cause error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -249,7 +249,7 @@ func (b *Boot) verdict() (Outcome, error) {
 	return b.how, nil
 }
 
-// died tells what QEMU said when it ended and should not have.
+// died returns the error of a QEMU that ended by itself, with what QEMU said.
 func (b *Boot) died() error {
 	exit := "exit status 0"
 	if b.exit != nil {

@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// ErrEnded says that a console ended before it showed what was waited for.
+// ErrEnded says that a console ended before it showed an expected text.
 var ErrEnded = errors.New("the console ended")
 
 const (
@@ -19,9 +19,8 @@ const (
 	maxTail   = 8 << 10 // bytes
 )
 
-// A Console is the serial console of a machine. What it shows is read all the
-// time and kept until an Expect has gone past it; of what nobody expects the
-// last megabyte is kept.
+// A Console is the serial console of a machine. Its output is read all the time and
+// kept until an Expect has gone past it, but at most the last megabyte of it.
 //
 // Carriage returns and terminal control sequences are left out. What an Expect
 // finds depends on what the console shows only, never on when it shows it. A
@@ -39,9 +38,9 @@ type Console struct {
 	marks  int // number of the last [Console.Run]
 }
 
-// NewConsole returns the console that shows what is read from out and types
-// into in. Everything read, as it was, is also written to transcript, unless that
-// is nil. Reading stops at the end of out.
+// NewConsole returns the console that shows the output out and types into in. All of
+// out is also written, unchanged, to transcript, unless that is nil. Reading stops at
+// the end of out.
 func NewConsole(out io.Reader, in, transcript io.Writer) *Console {
 	c := newConsole(in)
 	go c.read(out, transcript, func(string) {})
@@ -92,7 +91,7 @@ func (c *Console) add(text []byte, ended bool) {
 
 func last(text []byte, n int) []byte { return text[max(0, len(text)-n):] }
 
-// Write types p as it is.
+// Write types p unchanged.
 func (c *Console) Write(p []byte) (int, error) { return c.in.Write(p) }
 
 // Send types a line.
@@ -154,7 +153,7 @@ func (c *Console) expect(ctx context.Context, what string, look looker) (string,
 	}
 }
 
-// failure says what was waited for in vain and what the console showed last.
+// failure says which expected text did not come, and what the console showed last.
 func (c *Console) failure(what string, err error) error {
 	if len(c.tail) == 0 {
 		return fmt.Errorf("waiting for %s: %w; the console showed nothing", what, err)

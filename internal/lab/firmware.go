@@ -94,8 +94,8 @@ func withBootPartition(card string, read func(fs.FS) error) error {
 }
 
 // firmware reads what config.txt in the boot partition asks to be started.
-// Overlays and all about the board's devices are left out: QEMU's board has
-// what it has.
+// It ignores overlays and settings about the board's devices: QEMU's board has a fixed
+// set of devices.
 func (m model) firmware(boot fs.FS) (found bootFiles, err error) {
 	config, err := m.readConfig(boot)
 	if err != nil {
@@ -115,8 +115,8 @@ func (m model) firmware(boot fs.FS) (found bootFiles, err error) {
 	return found, err
 }
 
-// kernelName finds which kernel config.txt asks for, and what stands before its
-// name and those of the files that go with it.
+// kernelName finds which kernel config.txt asks for, and the prefix of its name and of
+// the names of the files that go with it.
 func (m model) kernelName(boot fs.FS, c config) (prefix, kernel string) {
 	prefix, kernel = c.get("os_prefix", ""), c.get("kernel", m.kernel)
 	if _, err := fs.Stat(boot, prefix+kernel); err != nil {
@@ -125,8 +125,8 @@ func (m model) kernelName(boot fs.FS, c config) (prefix, kernel string) {
 	return prefix, kernel
 }
 
-// readTree reads the device tree that config.txt names, else the first there is
-// of the machine's.
+// readTree reads the device tree that config.txt names, or else the first of the
+// machine's device trees that exists.
 func (m model) readTree(boot fs.FS, prefix, named string) (deviceTree, []byte, error) {
 	var names []string
 	for _, t := range m.trees {
@@ -194,8 +194,8 @@ func (m model) parseConfig(text string) config {
 	return c
 }
 
-// initramfs reads the initramfs that config.txt asks for: those that it names,
-// or the one whose name goes with the kernel's.
+// initramfs reads the initramfs that config.txt asks for: the files that it names, or
+// the one whose name goes with the kernel's.
 func (c config) initramfs(boot fs.FS, prefix, kernel string) ([]byte, error) {
 	if line, ok := c["initramfs"]; ok {
 		names, _, _ := strings.Cut(line, " ") // behind it: where in memory

@@ -16,7 +16,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// A Kernel is one for the arm64 machine, with its modules.
+// A Kernel is a kernel for the arm64 machine, with its modules.
 type Kernel struct {
 	Name    string // for errors: its release, and where it is from
 	Image   []byte
@@ -39,7 +39,7 @@ func OpenKernel(dir string) (Kernel, error) {
 	return newKernel(dir, image, root.FS(), root)
 }
 
-// readOnlyKernel reads the kernel in a directory that has no second one.
+// readOnlyKernel reads the only kernel in a directory; several are an error.
 func readOnlyKernel(dir fs.FS) ([]byte, error) {
 	var names []string
 	for _, pattern := range []string{"boot/vmlinuz*", "vmlinuz*"} {
@@ -96,7 +96,7 @@ func newKernel(from string, image []byte, tree fs.FS, c io.Closer) (Kernel, erro
 	return Kernel{}, errors.Join(fmt.Errorf("%s: no lib/modules/%s, for the kernel there", from, release), c.Close())
 }
 
-// banner is what every kernel says of itself when it starts.
+// banner is the first line that every kernel prints when it starts.
 var banner = regexp.MustCompile(`Linux version ([0-9][0-9A-Za-z.+_~-]*) \(`)
 
 // maxKernel bounds what a packed kernel is unpacked to.

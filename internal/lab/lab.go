@@ -17,9 +17,8 @@
 //	how, err = boot.Cut()
 //
 // An image is copied first and the copy thrown away, unless [Config.InPlace] is
-// set. What the machine has written when its power is cut is in the file: QEMU
-// keeps nothing back but what it has not been given yet. So a cut here is kinder
-// than one to a card; see [Config.WriteLog] for the others.
+// set. When the power is cut, all writes that QEMU has received are in the file. So a
+// cut here is kinder than a cut to a card; [Config.WriteLog] serves to play the others.
 package lab
 
 import (
@@ -47,15 +46,15 @@ type Config struct {
 	// partition holds. Where it has no command line, the image's is taken.
 	Software *Software
 
-	// KernelArgs are further words for the kernel. They stand before most of
-	// the others, and of two for one thing it is often the last that counts.
+	// KernelArgs are further words for the kernel. They stand before most of the others;
+	// of two words about the same thing, often the last counts.
 	KernelArgs []string
 
 	Transcript io.Writer // gets all that the console shows; may be nil
 
 	// WriteLog is the file that gets a log of all the writes and flushes of the
 	// next boot, in the format of dm-log-writes; empty for none. QEMU's SD cards know no
-	// flushes: only amd64 and arm64 have them logged.
+	// flushes: the log has flushes only of the machines amd64 and arm64.
 	WriteLog string
 
 	QEMU []string // further arguments for QEMU
@@ -104,7 +103,7 @@ func (m *Machine) Card() string { return m.card }
 // Close cuts the power and removes the machine's files.
 func (m *Machine) Close() error {
 	if m.boot != nil {
-		m.boot.Cut() // how that boot ended is for its Wait to say
+		m.boot.Cut() // the boot's Wait says how it ended
 	}
 	return os.RemoveAll(m.dir)
 }
@@ -182,7 +181,7 @@ func (m *Machine) software(dir string) (Software, deviceTree, error) {
 	return s, files.tree, err
 }
 
-// arguments are QEMU's for one boot; dir has the boot's files.
+// arguments are the arguments of QEMU for one boot; dir has the boot's files.
 func (m *Machine) arguments(dir string) ([]string, error) {
 	s, tree, err := m.software(dir)
 	if err != nil {
@@ -216,7 +215,7 @@ func (m *Machine) drive() string {
 		",log-super-update-interval=1,log.driver=file,log.filename=" + option(m.WriteLog)
 }
 
-// option is a value among others that QEMU takes apart at commas.
+// option quotes a value in a list that QEMU splits at commas.
 func option(value string) string { return strings.ReplaceAll(value, ",", ",,") }
 
 // monitorSocket is there while QEMU starts.

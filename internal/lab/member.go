@@ -21,8 +21,8 @@ type Member struct {
 	screen  screen
 	say     func(format string, args ...any)
 
-	// Cable is that of a node, nil for a controller. It is there even if there is
-	// no controller.
+	// Cable is the cable of a node, nil for a controller. A node has one even if there
+	// is no controller.
 	Cable   *cable.Cable
 	sockets []net.Listener
 	serving sync.WaitGroup
@@ -65,8 +65,8 @@ func (r *Rig) newMember(ctx context.Context, c MemberConfig, kernel string) (*Me
 	return m, nil
 }
 
-// portsPerDevice is how many streams a serial device of virtio has, less one that
-// is a console's.
+// portsPerDevice is how many streams a serial device of virtio has, except for the one
+// that is for a console.
 const portsPerDevice = 30
 
 // stream connects a machine, whenever it is on, with its side of a cable.
@@ -160,7 +160,7 @@ func (m *Member) start(ctx context.Context, called string) (Outcome, error) {
 	return b.Wait()
 }
 
-// begin notes that the machine is on, for which it may have lost its power already.
+// begin notes that the machine is on, and cuts its power if that was lost meanwhile.
 func (m *Member) begin(b *Boot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -217,8 +217,8 @@ func (m *Member) powerOn() {
 	}
 }
 
-// Cut cuts the machine's power, if it is on, and with it that of its boards. It
-// returns when the machine is off.
+// Cut cuts the power of the machine, if it is on, and of its boards. It returns when the
+// machine is off.
 func (m *Member) Cut() {
 	b := m.current()
 	m.cut()
@@ -240,7 +240,7 @@ func (m *Member) cut() {
 	}
 }
 
-// switchPower is what a board does with the power of the node's machine. A nil member
+// switchPower switches the power of the node's machine, as its board does. A nil member
 // is a node that is not there.
 func (m *Member) switchPower(on bool) {
 	switch {
@@ -265,12 +265,12 @@ func (m *Member) cycleHub(off time.Duration) {
 	}
 }
 
-// Show writes what the machine's serial console shows to w, the end of what it has
-// shown already first, until w fails or ctx ends.
+// Show writes the output of the machine's serial console to w, beginning with the end of
+// the output so far, until w fails or ctx ends.
 func (m *Member) Show(ctx context.Context, w io.Writer) error { return m.screen.show(ctx, w) }
 
-// Write types on the machine's serial console. If the machine is off, nobody
-// listens.
+// Write types on the machine's serial console. If the machine is off, the bytes are
+// lost.
 func (m *Member) Write(p []byte) (int, error) {
 	if b := m.current(); b != nil {
 		b.Write(p)

@@ -7,8 +7,8 @@ import (
 )
 
 // HostMemory returns how much memory this computer has, with what it may put on
-// disk, and how much of it a program could get now, in MiB. They are zero where
-// nobody says so: only Linux does.
+// disk, and how much of it a program could get now, in MiB. Both are zero where the
+// system does not tell: only Linux does.
 func HostMemory() (total, available int) {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {

@@ -16,14 +16,14 @@ type model struct {
 	kernel string   // what a Pi's firmware starts unless config.txt says otherwise; empty if no Pi
 	words  []string // kernel arguments that the emulation needs
 
-	// sections are those of config.txt that are for this machine.
+	// sections are the sections of config.txt that are for this machine.
 	sections []string
-	// trees are the device trees of the machine, those that its firmware
-	// prefers first. Each kernel names its serial ports by its device tree.
+	// trees are the device trees of the machine, in the order in which its firmware
+	// prefers them. Each kernel names its serial ports by its device tree.
 	trees []deviceTree
 }
 
-// A deviceTree is one by which a kernel runs on a model.
+// A deviceTree is a device tree with which a kernel runs on a model.
 type deviceTree struct {
 	file string
 	port string // the serial port that is the console, as the kernel calls it
@@ -76,8 +76,8 @@ var models = map[string]model{
 // modelNames returns the names of the machines that can be emulated.
 func modelNames() []string { return slices.Sorted(maps.Keys(models)) }
 
-// Boards returns the names of those that are Raspberry Pis, which start what is on
-// their card.
+// Boards returns the names of the machines that are Raspberry Pis, which start the
+// system on their card.
 func Boards() []string {
 	return slices.DeleteFunc(modelNames(), func(name string) bool { return models[name].kernel == "" })
 }
@@ -90,8 +90,7 @@ func findModel(name string) (model, error) {
 	return m, nil
 }
 
-// treeFor returns what is known of a device tree by its name, or the model's
-// first.
+// treeFor returns the model's device tree of a name, or its first.
 func (m model) treeFor(file string) deviceTree {
 	i := slices.IndexFunc(m.trees, func(t deviceTree) bool { return t.file == filepath.Base(file) })
 	return m.trees[max(i, 0)]

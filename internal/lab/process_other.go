@@ -4,5 +4,6 @@ package lab
 
 import "syscall"
 
-// tied has no way here to bind the life of a process to ours.
+// tied does nothing: this system cannot kill a process when the one that started it
+// ends.
 func tied() *syscall.SysProcAttr { return nil }

@@ -28,8 +28,8 @@ func install(system, program string) string {
 	return "apt-get install qemu-system-arm"
 }
 
-// startTied starts a program that does not outlive us, where the system can see
-// to that, and returns a channel for what Wait returns.
+// startTied starts a program that does not outlive this one, where the system can
+// ensure that, and returns a channel for the result of Wait.
 func startTied(program *exec.Cmd) (exit <-chan error, err error) {
 	program.SysProcAttr = tied()
 	started, ended := make(chan error), make(chan error, 1)

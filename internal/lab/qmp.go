@@ -26,8 +26,8 @@ type message struct {
 	QMP   *struct{} // the greeting
 }
 
-// start lets a machine go that waits for it. Only then is it certain that no
-// event was missed.
+// start lets a machine run that was started in a stopped state, so that no event is
+// missed.
 func (m *monitor) start() error {
 	var greeting message
 	if err := m.in.Decode(&greeting); err != nil {
@@ -62,8 +62,8 @@ func (m *monitor) execute(command string) error {
 	}
 }
 
-// outcome reads events until QEMU is gone. It returns how the guest ended, or
-// zero if it was not the guest who ended.
+// outcome reads events until QEMU is gone. It returns how the guest ended, or zero if
+// QEMU ended for another reason.
 func (m *monitor) outcome() Outcome {
 	var how Outcome
 	for {

@@ -12,8 +12,8 @@ import (
 )
 
 // A Request is what another program asks of a running [Rig]: a line of JSON on
-// its socket. The answer is a line with a [Reply]; behind that of a console its
-// bytes follow, both ways.
+// its socket. The answer is a line with a [Reply]; behind the Reply to a request for a
+// console, the console's bytes follow, both ways.
 type Request struct {
 	Do      string `json:"do"` // one of the words below
 	Machine string `json:"machine,omitempty"`
@@ -36,14 +36,14 @@ type Reply struct {
 	Machines []MachineState `json:"machines,omitempty"`
 }
 
-// A MachineState is how a machine is.
+// A MachineState is the state of a machine.
 type MachineState struct {
 	Name  string `json:"name"`
 	On    bool   `json:"on"`
 	Cable string `json:"cable,omitempty"` // of a node: in or out
 }
 
-// Serve answers requests until ctx ends or somebody asks for the end.
+// Serve answers requests until ctx ends or a request asks for the end.
 func (r *Rig) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -161,7 +161,7 @@ func (r *Rig) console(ctx context.Context, conn net.Conn, in io.Reader, name str
 	defer cancel()
 	go func() {
 		io.Copy(m, in)
-		cancel() // who looked has gone
+		cancel() // the viewer has gone
 	}()
 	m.Show(ctx, conn)
 }
@@ -179,8 +179,8 @@ func Listen(path string) (net.Listener, error) {
 }
 
 // Ask asks the rig whose socket has the given path. If the request is for a
-// console, the connection with it is returned, and must be closed; so is that of
-// the end, which ends when the rig is gone.
+// console, Ask returns the connection to it, which must be closed. It also returns the
+// connection of a request for the end, which ends when the rig is gone.
 func Ask(socket string, q Request) (_ Reply, with io.ReadWriteCloser, err error) {
 	conn, err := net.Dial("unix", socket)
 	if err != nil {

@@ -24,11 +24,11 @@ type RigConfig struct {
 	Kernel  Kernel         // that all machines run
 	Init    []byte         // this program, for arm64 Linux
 
-	// Supply is what the nodes' power comes from; empty for the one that fits.
+	// Supply is the source of the nodes' power; empty for one that fits the nodes.
 	Supply Supply
 	On     bool // all nodes are on from the start, whatever the supply
 
-	// Say gets a line for all that happens. It may be nil.
+	// Say gets a line for each event. It may be nil.
 	Say func(line string)
 }
 
@@ -41,9 +41,9 @@ type MemberConfig struct {
 }
 
 // A Rig is a virtual cluster: a controller, nodes, and the USB cable between it
-// and each of them. The machines have the real thing's kernel drivers at both
-// ends of the cables; what is between them is a stream of bytes. The controller's
-// board is played: what the controller writes to it switches the nodes' machines.
+// and each of them. The machines have the same kernel drivers as real Pis at both ends
+// of the cables; between these drivers is a stream of bytes. The controller's board is
+// played: the controller's writes to it switch the nodes' machines.
 //
 // A machine is started again whenever its system restarts, as a first boot does.
 type Rig struct {
@@ -57,8 +57,8 @@ type Rig struct {
 	held []net.Conn // of those who wait for the end
 }
 
-// rigModel is what the machines are: the one that all that is needed is emulated
-// of.
+// rigModel is the model of all machines: the only one of which QEMU emulates all that a
+// rig needs.
 const rigModel = "arm64"
 
 // NewRig builds a cluster, all of it off and every cable plugged in.
@@ -104,8 +104,8 @@ func NewRig(ctx context.Context, c RigConfig) (_ *Rig, err error) {
 	return r, nil
 }
 
-// Start switches on the machines that have power from the start: the controller, whose
-// boards may keep the nodes off, or all.
+// Start switches on the machines that have power from the start: all, or only the
+// controller where its boards keep the nodes off.
 func (r *Rig) Start() {
 	for _, m := range r.members {
 		if m.Controller || r.Supply == Mains {
@@ -155,18 +155,18 @@ func (r *Rig) Close() error {
 	return all
 }
 
-// Modules that a machine loads before its system is started: what is needed for
-// its disk, and what a system cannot load that has no modules of this kernel.
-// Those that may lack are for what not every cluster does.
+// Modules that a machine loads before its system is started: modules for its disk, and
+// modules that the system cannot load itself, since it has none for this kernel. Optional
+// modules may be missing from a kernel, as not every cluster needs them.
 var (
-	diskModules = []string{"virtio_pci", "virtio_blk", "virtio_console", "ext4", "vfat", "nls_cp437", "nls_ascii"}
-	nodeModules = []string{"usbip-vudc", "libcomposite", "usb_f_rndis", "usb_f_ncm", "usb_f_ecm", "usb_f_acm"}
-	hostModules = []string{"vhci-hcd", "rndis_host", "cdc_ncm", "cdc_ether", "cdc-acm", "virtio_net", "bridge", "8021q"}
-	busModules  = []string{"i2c-tiny-usb", "i2c-dev"}
-	mayLack     = []string{"nls_iso8859-1", "autofs4", "nft_masq", "nft_chain_nat", "nft_ct", "nf_tables", "nf_nat"}
+	diskModules     = []string{"virtio_pci", "virtio_blk", "virtio_console", "ext4", "vfat", "nls_cp437", "nls_ascii"}
+	nodeModules     = []string{"usbip-vudc", "libcomposite", "usb_f_rndis", "usb_f_ncm", "usb_f_ecm", "usb_f_acm"}
+	hostModules     = []string{"vhci-hcd", "rndis_host", "cdc_ncm", "cdc_ether", "cdc-acm", "virtio_net", "bridge", "8021q"}
+	busModules      = []string{"i2c-tiny-usb", "i2c-dev"}
+	optionalModules = []string{"nls_iso8859-1", "autofs4", "nft_masq", "nft_chain_nat", "nft_ct", "nf_tables", "nf_nat"}
 )
 
-// initramfs writes that of a machine.
+// initramfs writes the initramfs of a machine.
 func (r *Rig) initramfs(name string, controller bool) (err error) {
 	modules := slices.Concat(diskModules, nodeModules)
 	if controller {
@@ -180,7 +180,7 @@ func (r *Rig) initramfs(name string, controller bool) (err error) {
 			return fmt.Errorf("kernel %s: %w; give another with --kernel, such as Debian's linux-image-arm64", r.Kernel.Name, err)
 		}
 	}
-	for _, module := range mayLack {
+	for _, module := range optionalModules {
 		if _, err := initramfs.LoadOrder(r.Kernel.Modules, []string{module}); err == nil {
 			modules = append(modules, module)
 		} else if !errors.Is(err, kmod.ErrNotFound) {

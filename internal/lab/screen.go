@@ -8,14 +8,14 @@ import (
 	"sync"
 )
 
-// A screen shows what is written to it to all who look.
+// A screen passes what is written to it on to all viewers.
 type screen struct {
 	mu      sync.Mutex
 	shown   []byte // the end of it
 	lookers map[chan []byte]bool
 }
 
-// maxShown is how much of the past those see who look.
+// maxShown is how much of the earlier output a new viewer gets, in bytes.
 const maxShown = 8 << 10
 
 func (s *screen) Write(p []byte) (int, error) {
@@ -25,7 +25,7 @@ func (s *screen) Write(p []byte) (int, error) {
 	for l := range s.lookers {
 		select {
 		case l <- bytes.Clone(p):
-		default: // who does not keep up loses sight
+		default: // a viewer that is too slow is dropped
 			delete(s.lookers, l)
 			close(l)
 		}
@@ -33,7 +33,7 @@ func (s *screen) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// errSlow says that a console showed more than was taken.
+// errSlow says that a viewer did not keep up with a console's output.
 var errSlow = errors.New("the console showed more than was read")
 
 func (s *screen) show(ctx context.Context, w io.Writer) error {

@@ -67,8 +67,8 @@ func (c *Console) Run(ctx context.Context, command string) (output string, statu
 	return output, status, nil
 }
 
-// between returns what the lines hold, between two that end with begin and end,
-// behind the mark part. Lines without it are somebody else's.
+// between returns the text behind the mark part in the lines between two that end with
+// begin and end. Lines without that mark come from other programs, and are skipped.
 func (c *Console) between(ctx context.Context, what, begin, part, end string) (string, error) {
 	first := quiet(lineThat(func(line string) bool { return strings.HasSuffix(line, begin) }))
 	if _, err := c.expect(ctx, "the start of "+what, first); err != nil {

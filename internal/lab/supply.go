@@ -15,7 +15,7 @@ import (
 	"clusterctrl/internal/node"
 )
 
-// A Supply is what nodes get their power from.
+// A Supply is a source of the nodes' power.
 type Supply string
 
 const (
@@ -32,7 +32,7 @@ const (
 	hatNodes   = 4
 )
 
-// A playedBoard is one that the controller has.
+// A playedBoard is a board of the controller.
 type playedBoard interface {
 	Device() *board.Bus
 	PowerOn()
@@ -47,8 +47,8 @@ func ParseSupply(s string) (Supply, error) {
 	return "", fmt.Errorf("want %s, %s or %s", HAT, CTRL, Mains)
 }
 
-// chooseSupply returns the supply that was asked for, if it reaches all nodes, else
-// the smallest that does. Where no controller can switch them, nodes are simply on.
+// chooseSupply returns the supply that was asked for, if it reaches all nodes, or else
+// the smallest that does. Without a controller, nodes are always on.
 func (c RigConfig) chooseSupply() (Supply, error) {
 	var highest node.ID
 	var controller bool

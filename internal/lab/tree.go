@@ -18,8 +18,8 @@ import (
 const aliasedBus = "i2c0"
 
 // writeHATTree writes the device tree of a machine that has a HAT into a directory and
-// returns its path. files are what the firmware of a Pi would have read in the HAT's
-// EEPROM. QEMU makes the machine's tree; args are its for the machine.
+// returns its path. files are the facts that the firmware of a Pi would have read from
+// the HAT's EEPROM. QEMU makes the machine's tree; args are QEMU's arguments for it.
 func (m model) writeHATTree(ctx context.Context, dir string, files map[string]string, args ...string) (string, error) {
 	program, err := findQEMU(m.qemu)
 	if err != nil {

@@ -13,10 +13,10 @@ import (
 	"clusterctrl/internal/node"
 )
 
-// Up runs a virtual cluster until ctx ends or another program asks at [Socket] for
-// the end. A user has one virtual cluster at a time. The machines run the kernel that
-// was unpacked in the directory kernel or, if that is empty, the one in the first
-// member's image. Of c, Dir and Kernel are set here.
+// Up runs a virtual cluster until ctx ends or another program asks at [Socket] for the
+// end. A user has one virtual cluster at a time. The machines run the kernel that was
+// unpacked in the directory kernel or, if kernel is "", the kernel in the first member's
+// image. Up sets Dir and Kernel of c itself.
 func Up(ctx context.Context, kernel string, c RigConfig) (err error) {
 	socket, err := listenAlone()
 	if err != nil {
@@ -134,8 +134,8 @@ func listenAlone() (net.Listener, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	// Without the lock, a cluster that starts could remove the socket of another that
-	// starts at the same time, taking it for that of a killed one.
+	// Without the lock, a starting cluster could take the socket of another starting
+	// cluster for one that a killed cluster left, and remove it.
 	unlock, err := diskimage.LockDir(dir)
 	if err != nil {
 		return nil, err

@@ -65,7 +65,7 @@ func (c lineChip) Get(line int) (level, output bool, err error) {
 }
 
 // Set drives a line. A kernel of before 2024 makes an input of a line as soon as
-// nobody holds it any more: then sysfs holds it, which outlives programs.
+// no program holds it any more: then sysfs holds it, which outlives programs.
 func (c lineChip) Set(line int, level bool) error {
 	held := c.held(line)
 	if held.exists() {
@@ -85,7 +85,7 @@ func (c lineChip) Set(line int, level bool) error {
 		return err
 	}
 	if err := held.export(); err != nil {
-		return fmt.Errorf("GPIO %d: this kernel does not keep the level of a line that nobody holds, nor can sysfs hold it: %w", line, err)
+		return fmt.Errorf("GPIO %d: this kernel does not keep the level of a line that no program holds, nor can sysfs hold it: %w", line, err)
 	}
 	return held.set(level)
 }

@@ -16,10 +16,10 @@ import (
 	"clusterctrl/internal/linux/usbip"
 )
 
-// Address is that of the only chip on each bus.
+// Address is the address of the only chip on each bus.
 const Address = 0x20
 
-// A Chip is one on an I2C bus. Its methods return false for "not acknowledged", and
+// A Chip is a chip on an I2C bus. Its methods return false for "not acknowledged", and
 // are not called at the same time.
 type Chip interface {
 	Write(data []byte) bool
@@ -32,8 +32,8 @@ type Bus struct {
 	Vendor, Product uint16
 	Chip            Chip
 
-	// Answer is asked before each message on the bus whether it is answered. It may
-	// be slow, and may pull the plug. Nil answers all that are for the chip.
+	// Answer says before each message on the bus whether the message is answered. It may
+	// be slow, and may pull the plug. If it is nil, all messages for the chip are answered.
 	Answer func(Message) bool
 
 	mu       sync.Mutex
@@ -41,8 +41,8 @@ type Bus struct {
 	answered bool // the last message
 }
 
-// A Message is one on an I2C bus, a write or a read. A transaction of Linux's that
-// reads registers has two: a write that says from which on, and a read.
+// A Message is a write or a read on an I2C bus. Linux reads registers by two messages: a
+// write of the first register's number, and a read.
 type Message struct {
 	Number  int // how many came before
 	Address uint16
@@ -58,8 +58,8 @@ func (b *Bus) Descriptors() usb.Descriptors {
 	}
 }
 
-// Requests of the driver (drivers/i2c/busses/i2c-tiny-usb.c). Those of messages say
-// in their low bits whether a transaction begins or ends.
+// Requests of the driver (drivers/i2c/busses/i2c-tiny-usb.c). The low bits of requests
+// with messages say whether a transaction begins or ends.
 const (
 	capabilities = 1
 	setDelay     = 2
@@ -68,8 +68,8 @@ const (
 	beginOrEnd   = 3
 )
 
-// What the driver is told: plain I2C and SMBus by way of it (linux/i2c.h), and how
-// the last message went.
+// Answers to the driver: the bus can do plain I2C, and SMBus by means of I2C
+// (linux/i2c.h); and whether the last message was acknowledged.
 const (
 	plainI2C        = 0x00000001
 	emulatedSMBus   = 0x0eff0008

@@ -154,7 +154,7 @@ func (f *Firmware) doBoard(command, argument byte) byte {
 	return done
 }
 
-// save keeps a part of how the board is, or of how it was delivered.
+// save keeps a part of the board's state, or of the state in which it was delivered.
 func (f *Firmware) save(command byte) byte {
 	switch command {
 	case saveAll:
@@ -176,7 +176,7 @@ func (f *Firmware) save(command byte) byte {
 	return done
 }
 
-// data answers what the board measures or is.
+// data answers with a fact about the board, or with a measured value.
 func (f *Firmware) data(what, which byte) byte {
 	switch what {
 	case firmwareVersion:

@@ -25,8 +25,8 @@ const (
 // layout is what the version register says.
 const layout = 1
 
-// A Firmware plays that of a ClusterCTRL board. Its fields are not to be changed
-// while it is plugged in.
+// A Firmware plays the firmware of a ClusterCTRL board. Its fields are not to be changed
+// while the board is plugged in.
 type Firmware struct {
 	Kind
 	Name        string // in the journal
@@ -35,21 +35,20 @@ type Firmware struct {
 	ADC         []Reading // what its converters measure
 	Temperature uint16    // what its sensor measures; see [Reading]
 
-	// Busy is how often the command register is read as not done yet, for each
-	// command. Until then nothing is written to the board, and nothing is done. -1
-	// is for ever.
+	// Busy is how many reads of the command register say "not done yet", for each
+	// command. Until then, the board takes no writes and does nothing. -1 is for ever.
 	Busy int
 
-	// Nonsense is what registers read as, whatever they hold.
+	// Nonsense is the value that all registers read as, whatever they hold.
 	Nonsense map[byte]byte
 
-	// Switched is told that a node's power went on or off, Cycled that the hub goes off
+	// Switched is called when a node's power goes on or off, Cycled when the hub goes off
 	// for a time. They may be nil, and must not wait, nor ask the board.
 	Switched func(x int, on bool)
 	Cycled   func(off time.Duration)
 
-	// Restarted is told that the board restarts, which pulls its plug on a desk. If
-	// it is nil, the board does not manage to.
+	// Restarted is called when the board restarts; a real board then leaves the bus. If
+	// Restarted is nil, the board fails to restart.
 	Restarted func()
 
 	mu      sync.Mutex
@@ -69,8 +68,7 @@ type Reading struct {
 	Raw  uint16
 }
 
-// State is how a board is. That of node x has the index x; that of the board itself
-// is 0.
+// State is the state of a board. Index x is for node x, index 0 for the board itself.
 type State struct {
 	Order          byte
 	Power, USBBoot [256]bool
@@ -80,7 +78,7 @@ type State struct {
 	Fan            byte
 }
 
-// Delivered returns how boards are delivered.
+// Delivered returns the state in which boards are delivered.
 func Delivered() State { return State{Order: 20, LEDs: true, PowerLED: true, ACT: true} }
 
 // Device is the board's end of a USB cable.
@@ -95,7 +93,7 @@ func (f *Firmware) Save(s State) {
 	f.saved = s
 }
 
-// State returns how the board is.
+// State returns the state of the board.
 func (f *Firmware) State() State {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -103,8 +101,8 @@ func (f *Firmware) State() State {
 	return f.now
 }
 
-// PowerOn gives the board its own power: it is as it was saved. So does whoever speaks
-// to it first.
+// PowerOn gives the board its own power: its state is then the saved one. The first
+// message to the board gives it power too.
 func (f *Firmware) PowerOn() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -119,7 +117,7 @@ func (f *Firmware) PowerOff() {
 	f.started = false
 }
 
-// start makes the board what it is after power-up, if it had no power.
+// start gives the board its state after power-up, if it had no power.
 func (f *Firmware) start() {
 	if f.started {
 		return
@@ -140,7 +138,7 @@ func (f *Firmware) nodesOff() {
 	}
 }
 
-// restart has all nodes lose their power; those that were saved as on get it back.
+// restart has all nodes lose their power; nodes that were saved as on get it back.
 func (f *Firmware) restart() {
 	f.nodesOff()
 	f.now = f.saved
@@ -182,7 +180,7 @@ func (f *Firmware) Write(data []byte) bool {
 	return true
 }
 
-// set writes a register. Those that tell what the board is take nothing.
+// set writes a register. Registers that describe the board ignore writes.
 func (f *Firmware) set(register, value byte) {
 	if register < data7Register || register > commandRegister {
 		return
@@ -194,8 +192,8 @@ func (f *Firmware) set(register, value byte) {
 	}
 }
 
-// Read reads registers. Beside the command's own, all are read while a command runs
-// as they were before.
+// Read reads registers. While a command runs, all registers but the command register
+// read as they were before it.
 func (f *Firmware) Read(data []byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -231,7 +229,7 @@ func (f *Firmware) get(register byte) byte {
 	return 0xff
 }
 
-// proceed does the command that runs, once it has been asked for often enough.
+// proceed does the running command, once the command register was read often enough.
 func (f *Firmware) proceed() {
 	if f.Busy >= 0 && f.polls >= f.Busy {
 		command := f.running

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// Registers of a HAT's expander, an XRA1200, or a part like a PCA9554, which lacks
-// that of pull-ups: its pull-ups are always there.
+// Registers of a HAT's expander: an XRA1200, or a part like a PCA9554, which lacks the
+// register of pull-ups and has its pull-ups always on.
 const (
 	inputRegister     = 0x00
 	outputRegister    = 0x01
@@ -25,8 +25,8 @@ const (
 	allInputs = 0xff
 )
 
-// The USB identity of a bus that is nobody's but the driver's (i2c-tiny-usb), unlike
-// a ClusterCTRL board's. A HAT is on a bus of the Pi, but a played one needs a bus.
+// The USB identity of the bus of a played HAT: the one that the driver i2c-tiny-usb is
+// made for, and not a ClusterCTRL board's. A real HAT is on a bus of the Pi.
 const (
 	busVendor  = 0x0403
 	busProduct = 0xc631
@@ -44,9 +44,9 @@ type HAT struct {
 	// write protection is led to its pin, which is high then without a pull-up too.
 	PowerLinkCut, WPLink bool
 
-	// Switched is told that a node's power went on or off, Hub that the hub was
-	// switched, and once how it is at first. They may be nil, and must not wait, nor
-	// ask the HAT.
+	// Switched is called when a node's power goes on or off, Hub at first with the hub's
+	// state and then whenever that changes. They may be nil, and must not wait, nor ask
+	// the HAT.
 	Switched func(x int, on bool)
 	Hub      func(on bool)
 
@@ -74,7 +74,7 @@ func (h *HAT) DeviceTree() map[string]string {
 	}
 }
 
-// start makes the HAT what it is after power-up, if it had no power.
+// start gives the HAT its state after power-up, if it had no power.
 func (h *HAT) start() {
 	if h.started {
 		return
@@ -87,7 +87,7 @@ func (h *HAT) start() {
 
 func (h *HAT) reset() { h.output, h.polarity, h.direction, h.pullUp = 0xff, 0, allInputs, 0xff }
 
-// PowerOn gives the HAT power. So does whoever speaks to it first.
+// PowerOn gives the HAT power. The first message to the HAT gives it power too.
 func (h *HAT) PowerOn() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -121,7 +121,7 @@ func (h *HAT) pins() byte {
 	return h.output&^h.direction | in&h.direction
 }
 
-// A HATState is what has power: node x has the index x.
+// A HATState says which nodes have power, node x at index x.
 type HATState struct {
 	Power [1 + hatNodes]bool
 	Hub   bool

@@ -5,14 +5,13 @@ import (
 	"sync"
 )
 
-// A Journal is what registers of boards were given, in order. A nil Journal keeps
-// nothing.
+// A Journal is the writes to registers of boards, in order. A nil Journal keeps nothing.
 type Journal struct {
 	mu     sync.Mutex
 	writes []Write
 }
 
-// A Write is a byte that a register was given.
+// A Write is a byte that was written to a register.
 type Write struct {
 	Board           string // the name of the chip
 	Register, Value byte

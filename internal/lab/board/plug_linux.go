@@ -16,16 +16,16 @@ import (
 	"clusterctrl/internal/node"
 )
 
-// A Plug is that of a board in this machine.
+// A Plug is the plug of a board in this machine.
 type Plug struct {
 	*usb.Plug
 	Number int // of its I2C bus
 }
 
-// PlugIn plugs a board into a virtual USB port of this machine, and does there what
-// udev's rules do on a controller: it has the driver know the board, and links
-// /dev/ClusterCTRL-<bus> to the bus. The machine is to have no udev, and the modules
-// vhci-hcd, i2c-tiny-usb and i2c-dev.
+// PlugIn plugs a board into a virtual USB port of this machine. It does the work of
+// udev's rules on a controller: it binds the driver to the board, and links
+// /dev/ClusterCTRL-<bus> to the bus. The machine must have the modules vhci-hcd,
+// i2c-tiny-usb and i2c-dev, and no udev.
 func PlugIn(ctx context.Context, port usbip.Port, b *Bus) (Plug, error) {
 	if b.Vendor == node.VendorID {
 		id := fmt.Sprintf("%04x %04x", b.Vendor, b.Product)

@@ -1,7 +1,7 @@
 // Package bootrom plays a Raspberry Pi without a card to a USB host: the program in
 // the Pi's ROM, then bootcode.bin, then start.elf, each of which comes onto the bus,
-// fetches files and leaves it again. It is written from what these programs do, not
-// from what serves them.
+// fetches files and leaves it again. The package was written from observations of these
+// programs, not from the code of a program that serves them.
 package bootrom
 
 import (
@@ -40,7 +40,7 @@ func (p *Pi) on(ctx context.Context, serial uint8, program func(context.Context,
 	pulled := make(chan error, 1)
 	go func() {
 		err := p.Port(ctx, c)
-		cancel(err) // a program whose cable is pulled has nobody to talk to
+		cancel(err) // a program whose cable is pulled has no host
 		pulled <- err
 	}()
 	err := program(ctx, c)
@@ -111,7 +111,7 @@ func (p *Pi) Run(ctx context.Context, program func(*Host) error) error {
 	})
 }
 
-// Say says anything at all, for hosts to bear it.
+// Say sends any bytes, to see whether a host survives them.
 func (h *Host) Say(text []byte) error { return h.conn.say(h.ctx, message{text: text}) }
 
 // Fetch asks for a file as a Pi's programs do, for its size and then for it. A file

@@ -8,8 +8,8 @@ import (
 	"clusterctrl/internal/linux/usbip"
 )
 
-// A connection is the USB device that a program of a Pi is. What the program says
-// and what it is given pass through channels, one thing at a time.
+// A connection is the USB device that a program of a Pi is. Messages of the program and
+// answers to it pass through channels, one at a time.
 type connection struct {
 	product    uint16
 	serial     uint8 // index of the serial number's string

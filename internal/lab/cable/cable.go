@@ -3,8 +3,8 @@
 // In each machine an [End] is connected with the kernel: the node's with a
 // virtual device controller, the controller's with a virtual host controller (see
 // package usbip). An End talks to the [Cable], which is where the machines run,
-// over a stream that is there as long as the machine is on. The Cable is plugged
-// in when both machines are on and nobody has pulled it out.
+// over a stream that is there as long as the machine is on. The Cable connects them
+// when both machines are on and its plug is in.
 package cable
 
 import (
@@ -64,16 +64,16 @@ func (c *Cable) IsIn() bool {
 	return c.in
 }
 
-// Connected reports whether the plug is in and all is on: both machines, and the hub.
+// Connected reports whether the plug is in, and both machines and the hub are on.
 func (c *Cable) Connected() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.live
 }
 
-// Serve passes on what a machine says, and tells it what it should know, until
-// the stream to it ends, as it does when the machine goes off, and closes the
-// stream. Each side has one at a time.
+// Serve passes on the machine's messages, and tells the machine when the plug goes in or
+// out, until the stream to it ends, as when the machine goes off. Then it closes the
+// stream. Each side has one stream at a time.
 func (c *Cable) Serve(side Side, stream io.ReadWriteCloser) error {
 	w := newWire(stream)
 	c.set(side, w)
@@ -96,7 +96,7 @@ type end interface {
 	send(frame) // with what the other side says
 }
 
-// relay passes on what a machine says.
+// relay passes on a machine's messages.
 func (c *Cable) relay(side Side, stream io.Reader) error {
 	for {
 		f, err := readFrame(stream)
@@ -165,8 +165,8 @@ func (c *Cable) end() {
 	}
 }
 
-// A wire is the way to one machine. What is sent waits in a queue, so that a
-// machine that does not listen holds up nobody but those who send to it.
+// A wire is the way to one machine. Frames for it wait in a queue, so that a machine
+// that does not listen holds up only those that send to it.
 type wire struct {
 	stream io.WriteCloser
 

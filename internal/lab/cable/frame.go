@@ -7,10 +7,9 @@ import (
 	"io"
 )
 
-// A frame is what passes between a machine and the one that it runs on. A stream
-// of them says when the plug is in, and carries what is said over the cable
-// then. Each plugging in is a session of its own: what is still on its way from
-// an earlier one is dropped.
+// A frame is a message between a machine and its host. Frames say when the plug is in,
+// and carry the data of the cable then. Each plugging in starts a new session: frames
+// that are still on their way from an earlier session are dropped.
 type frame struct {
 	session uint32
 	kind    kind
@@ -31,7 +30,7 @@ const (
 	maxPayload = 1<<16 - 1
 )
 
-// errFrame is wrapped by the error about what is no frame.
+// errFrame is wrapped by the error about bytes that are no frame.
 var errFrame = errors.New("virtual cable")
 
 func readFrame(r io.Reader) (frame, error) {

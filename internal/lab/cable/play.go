@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Play has this program be at the node's side of the cable, in place of a machine.
+// Play puts this program at the node's end of the cable, in place of a machine.
 // Whenever the plug is put in, serve is called with a stream to the controller, which
 // ends when the plug is pulled.
 func (c *Cable) Play(serve func(stream io.ReadWriter)) {

@@ -58,7 +58,8 @@ func Main(args []string) error {
 	return initramfs.SwitchRoot(newRoot, line.init, args[1:])
 }
 
-// A commandLine is what the kernel's says of the root and of who comes first.
+// A commandLine is the part of the kernel's command line about the root and about the
+// first program.
 type commandLine struct {
 	root, init string
 	writable   bool
@@ -251,8 +252,8 @@ func attacher(stream string) (func(context.Context, *os.File) error, error) {
 	return cable.AttachController(usbip.Port(port)), nil
 }
 
-// serve runs an end. The device blocks: Go's poller would take its hanging up for
-// an error.
+// serve runs an end. It opens the device for blocking reads: Go's poller would take a
+// hang-up of the device for an error.
 func serve(device string, attach func(context.Context, *os.File) error) error {
 	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {

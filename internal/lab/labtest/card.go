@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// A Card is what is on an SD card that is laid out as Raspberry Pi OS's is.
+// A Card is the content of an SD card with the layout of Raspberry Pi OS.
 type Card struct {
 	Boot map[string]string // files of the boot partition and where they come from
 	Root string            // directory whose files become the root partition's

@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// An Arch is one that Debian and Go have both.
+// An Arch is an architecture that both Debian and Go have.
 type Arch string
 
 const (

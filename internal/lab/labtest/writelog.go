@@ -43,8 +43,8 @@ type logEntry struct {
 }
 
 // ReadWriteLog walks through what a machine wrote, in its order, as logged in
-// the file that the lab was told to write the log to. What the power cut kept from being logged
-// completely was not written. It stops after the first error.
+// the log file. A last entry that a power cut left incomplete is left out: it was not
+// written to the disk either. It stops after the first error.
 func ReadWriteLog(log io.Reader) iter.Seq2[Write, error] {
 	return func(yield func(Write, error) bool) {
 		size, err := readLogHead(log)

@@ -7,8 +7,8 @@ import (
 	"clusterctrl/internal/linux/usbip"
 )
 
-// Descriptors are what a device says that it is. They may be wrong: hosts meet such
-// devices.
+// Descriptors say what a device is. They may be wrong, as those of some real devices
+// are.
 type Descriptors struct {
 	Speed         usbip.Speed // HighSpeed at most
 	Device        DeviceDescriptor
@@ -16,7 +16,8 @@ type Descriptors struct {
 	Strings       map[uint8]string // by their indices, which begin with 1
 }
 
-// A DeviceDescriptor is one less its first two bytes (USB 2.0, table 9-8).
+// A DeviceDescriptor is a device descriptor without its first two bytes (USB 2.0, table
+// 9-8).
 type DeviceDescriptor struct {
 	USB                         uint16 // the version of USB, 0x0200 for 2.0
 	Class, SubClass, Protocol   uint8
@@ -48,13 +49,13 @@ func descriptor(kind byte, body any) []byte {
 	return b
 }
 
-// An Interface is one of a device's.
+// An Interface is an interface of a device.
 type Interface struct {
 	Class, SubClass, Protocol uint8 // 0xff is the vendor's own
 	Endpoints                 []Endpoint
 }
 
-// An Endpoint is one of an interface's (USB 2.0, table 9-13).
+// An Endpoint is an endpoint of an interface (USB 2.0, table 9-13).
 type Endpoint struct {
 	Address    uint8 // 0x80 is added for one to the host
 	Attributes uint8 // Bulk or Interrupt
@@ -100,7 +101,7 @@ func (d Descriptors) text(index uint8) ([]byte, error) {
 	return descriptor(stringType, units[:min(len(units), 126)]), nil
 }
 
-// record is what a host's side is told before it imports the device.
+// record is the description that a host gets before it imports the device.
 func (d Descriptors) record() usbip.Device {
 	return usbip.Device{
 		Bus: 1, Number: 1, Speed: d.Speed,

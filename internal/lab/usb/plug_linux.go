@@ -12,7 +12,7 @@ import (
 	"clusterctrl/internal/linux/usbip"
 )
 
-// A Plug is that of a device in this machine.
+// A Plug is the plug of a device in this machine.
 type Plug struct {
 	cable  *os.File
 	served chan error // what Serve returned
@@ -44,8 +44,8 @@ func (p *Plug) Pull() {
 	p.pull.Do(func() { unix.Shutdown(int(p.cable.Fd()), unix.SHUT_RDWR) })
 }
 
-// Wait waits until the device is not played any more, after its plug was pulled or
-// the kernel has let go, and returns what was wrong with what the kernel said.
+// Wait waits until the device is not played any more, because its plug was pulled or the
+// kernel has let go. It returns the error in the kernel's messages, if any.
 func (p *Plug) Wait() error {
 	return errors.Join(<-p.served, p.cable.Close())
 }

@@ -12,8 +12,7 @@ import (
 )
 
 // Messages of USB/IP once a device is imported
-// (Documentation/usb/usbip_protocol.rst). All numbers are big-endian, but those of
-// a setup.
+// (Documentation/usb/usbip_protocol.rst). All numbers are big-endian, except in a setup.
 const (
 	submitMessage = 1 // the host wants a transfer
 	unlinkMessage = 2 // the host takes one back
@@ -21,8 +20,8 @@ const (
 	unlinkReply   = 4
 )
 
-// What becomes of a transfer: negative errno values of Linux, wherever the device
-// is played.
+// Results of a transfer: negative errno values of Linux, on whatever system the device is
+// played.
 const (
 	statusStall = -32  // EPIPE
 	statusBad   = -71  // EPROTO
@@ -55,7 +54,7 @@ const maxTransfer = 16 << 20
 func Serve(stream io.ReadWriter, d Device) error {
 	err := usbip.Await(stream)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil // nobody has asked
+		return nil // no host has asked
 	}
 	if err != nil {
 		return err
@@ -79,7 +78,7 @@ func play(stream io.ReadWriter, d Device) error {
 	return err
 }
 
-// An endpoint is one of a device's, in one of its directions.
+// An endpoint is an endpoint of a device, in one direction.
 type endpoint struct {
 	number uint8
 	in     bool
@@ -185,8 +184,8 @@ func (p *player) transfer(ctx context.Context, e endpoint, c command, out []byte
 	}
 }
 
-// answer tells the host what became of a transfer, unless it was taken back. That
-// the host has gone is noticed elsewhere.
+// answer tells the host the result of a transfer, unless the host took the transfer
+// back. Other code notices that the host has gone.
 func (p *player) answer(e endpoint, c command, in []byte, err error) {
 	r := reply{Message: submitReply, Number: c.Number}
 	switch {

@@ -16,14 +16,14 @@ import (
 // A Device is a USB device that a program plays. The standard requests of USB are
 // answered for it, from its descriptors.
 //
-// The transfers of an endpoint come one after the other, those of different
+// The transfers of one endpoint come one after the other, transfers of different
 // endpoints at the same time. Each may take as long as it likes: the host waits.
 // When the host takes the transfer back, or the plug is pulled, ctx ends, and what
 // the method returns is dropped.
 //
-// [ErrStall] refuses a transfer. An endpoint other than the control one refuses all
-// further ones then, until the host clears it. Any other error is a transfer that
-// failed on the wire.
+// [ErrStall] refuses a transfer. An endpoint other than the control endpoint then
+// refuses all further transfers, until the host clears it. Any other error is a transfer
+// that failed on the wire.
 type Device interface {
 	Descriptors() Descriptors
 

@@ -9,7 +9,7 @@ import (
 	"clusterctrl/internal/linux/uevent"
 )
 
-// Await waits until a device is there.
+// Await waits until a device exists.
 func Await(dev string) error {
 	return uevent.Wait(context.Background(), func() (bool, error) {
 		_, err := os.Stat(dev)

@@ -54,7 +54,7 @@ func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 // An onlyWriter has io.Copy read into memory, as programs do.
 type onlyWriter struct{ io.Writer }
 
-// Figures are what a cable is worth.
+// Figures are the measured properties of a cable.
 type Figures struct {
 	Ping           time.Duration // there and back, the median
 	Sent, Received float64       // in bytes per second
