@@ -220,8 +220,8 @@ func (f *FS) freeInode(n inodeNumber, dir bool) error {
 // An Extent is a range of bytes, of the device or of a file.
 type Extent struct{ Offset, Length int64 }
 
-// FreeExtents yields the parts of the device that hold nothing, in order. It stops
-// after the first error.
+// FreeExtents yields the free parts of the device, in order. It stops after the first
+// error.
 func (f *FS) FreeExtents() iter.Seq2[Extent, error] {
 	return func(yield func(Extent, error) bool) {
 		for g := range f.groups {

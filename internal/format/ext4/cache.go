@@ -35,8 +35,8 @@ type cache struct {
 	undo    map[blockNumber]*buffer // before the operation; nil: as on the device
 }
 
-// cachedBytes is about how much is kept from one operation to the next of what
-// was only read.
+// cachedBytes is about how many bytes of unchanged blocks are kept from one operation to
+// the next.
 const cachedBytes = 16 << 20
 
 func newCache(dev Device, size int, blocks blockNumber) cache {
@@ -82,7 +82,7 @@ func (c *cache) put(n blockNumber, data []byte) {
 	c.buffers[n] = &buffer{data, true}
 }
 
-// forget drops a block whose content is of no more interest.
+// forget drops a block whose content is not needed any more.
 func (c *cache) forget(n blockNumber) {
 	b := c.buffers[n]
 	if _, ok := c.undo[n]; !ok {
@@ -149,7 +149,7 @@ func (c *cache) changed() bool {
 	return false
 }
 
-// flush writes what is dirty, in the order of the device, neighbours together.
+// flush writes the dirty blocks, in the order of the device, neighbours together.
 func (c *cache) flush() error {
 	const largest = 1 << 20
 	var run []byte

@@ -117,8 +117,8 @@ func (f *FS) Mkdir(name string, perm fs.FileMode) error {
 	})
 }
 
-// addLink counts one more directory in ino. What does not fit is counted as 1,
-// once and for all.
+// addLink counts one more directory in ino. A count that is too large for its field
+// becomes 1 and stays 1.
 func (f *FS) addLink(ino *inode) error {
 	switch {
 	case ino.Links == 1:
@@ -181,8 +181,8 @@ func (f *FS) Remove(name string) error {
 	})
 }
 
-// unlink takes one name, in the directory parent, from ino, with which it goes
-// if it was the last.
+// unlink takes one name, in the directory parent, from ino, and removes ino if that was
+// its last name.
 func (f *FS) unlink(parent, ino *inode) error {
 	if !ino.is(typeDir) {
 		if ino.Links--; ino.Links > 0 {

@@ -87,7 +87,7 @@ func (d *directory) block(n uint32) ([]byte, error) {
 	return block, nil
 }
 
-// sum computes the checksum of block n and where in it it belongs.
+// sum computes the checksum of block n and its place in the block.
 func (d *directory) sum(n uint32, block []byte) (at int, sum uint32, ok bool) {
 	if x, isIndex := d.indexNode(n, block); isIndex {
 		return x.sum(d.f.ownSeed(d.ino))
@@ -241,7 +241,7 @@ func (d *directory) putEntries(n uint32, entries []dirent) error {
 	return d.seal(n, block)
 }
 
-// grow adds a block to d, without content yet.
+// grow adds a block without content to d.
 func (d *directory) grow() (uint32, error) {
 	n := d.count
 	goal := d.f.home(d.ino)
@@ -266,8 +266,8 @@ func (d *directory) grow() (uint32, error) {
 	return n, d.f.setMapping(d.ino, &d.mapping)
 }
 
-// trim frees what is mapped from block end of the directory on, which lies in
-// the extents from number i on.
+// trim frees the blocks of the directory from block end on. They lie in the extents from
+// number i on.
 func (d *directory) trim(i int, end uint64) error {
 	for _, e := range d.mapping.extents[i:] {
 		keep := max(e.logical, end) - e.logical

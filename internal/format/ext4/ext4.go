@@ -6,10 +6,10 @@
 // it was. An operation that fails is undone before it returns, so the FS can be
 // used, and closed, as if it had not been called.
 //
-// What the editor does not fully understand it does not touch: [Open] refuses
-// a file system with a journal to replay, with errors on record, or with a
-// feature that is not implemented here. The journal itself is not used, as
-// nobody else has the file system mounted.
+// The editor does not touch what it does not fully understand: [Open] refuses a file
+// system with a journal to replay, with errors on record, or with a feature that is not
+// implemented here. The journal itself is not used, since the file system is not mounted
+// meanwhile.
 //
 // The same changes to the same file system give the same bytes. Nothing is
 // random, and the time stamped on what changes is the one given to

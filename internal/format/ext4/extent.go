@@ -350,7 +350,7 @@ func (b *treeBuilder) block() (blockNumber, error) {
 	return n, nil
 }
 
-// home is where the content of ino best begins.
+// home is the best place for the content of ino to begin.
 func (f *FS) home(ino *inode) blockNumber {
 	return f.groupSpan(uint32(ino.number-1) / f.super.InodesPerGroup).first
 }

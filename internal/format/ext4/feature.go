@@ -11,7 +11,7 @@ type feature struct {
 	bit  uint32
 }
 
-// A featureWord tells what to do with a feature one does not know.
+// A featureWord tells what a program must do about a feature that it does not know.
 type featureWord int
 
 const (
@@ -41,8 +41,8 @@ var (
 	featureOrphanPresent = feature{roCompat, 0x10000}
 )
 
-// supported has the features of the two words that matter; compat ones ask for
-// nothing but to be kept.
+// supported has the features of two of the words; features of the third, compat, only
+// have to be kept.
 var supported = []feature{
 	featureFiletype, featureMetaBG, featureExtents, feature64bit, featureFlexBG, featureCsumSeed, featureLargeDir,
 	featureSparseSuper, featureLargeFile, featureHugeFile, featureGdtCsum, featureDirNlink, featureExtraIsize,

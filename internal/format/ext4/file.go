@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Stat is what [fs.FileInfo.Sys] of a file points to.
+// Stat is the type that [fs.FileInfo.Sys] of a file points to.
 type Stat struct {
 	Inode, Links        uint32
 	UID, GID            uint32
@@ -119,9 +119,8 @@ func (f *FS) readMapped(m *mapping, p []byte, off int64) error {
 	return nil
 }
 
-// DataExtents returns the parts of a regular file that hold data, in order. What
-// lies between them, and behind them up to the file's size, is zeros that take no
-// blocks.
+// DataExtents returns the parts of a regular file that hold data, in order. The parts
+// between them, and behind them up to the file's size, are zeros that take no blocks.
 func (f *FS) DataExtents(name string) (extents []Extent, err error) {
 	err = f.look("extents", name, func() error {
 		ino, err := f.walk(name)
@@ -219,7 +218,7 @@ func (f *FS) Open(name string) (file fs.File, err error) {
 	return file, err
 }
 
-// A handle is what open files and directories share.
+// A handle is the part that open files and open directories have in common.
 type handle struct {
 	f      *FS
 	name   string

@@ -150,7 +150,7 @@ func (f *FS) putDescriptor(g uint32, d *descriptor) error {
 	return nil
 }
 
-// room is what is free in a group or in the file system.
+// room is the number of free blocks and inodes, in a group or in the file system.
 type room struct{ blocks, inodes uint64 }
 
 // roomIn reads only what it needs of a descriptor that was checked at Open: a
@@ -170,7 +170,7 @@ func (f *FS) roomIn(g uint32) room {
 	return r
 }
 
-// free is what is free in all groups.
+// free is the room in all groups.
 func (f *FS) free() (sum room) {
 	for g := range f.groups {
 		r := f.roomIn(g)

@@ -8,8 +8,8 @@ import (
 )
 
 // "Hash Tree Directories" of the format's documentation. Blocks of entries are
-// the leaves of a tree that is ordered by the hashes of names. Its nodes look
-// like unused entries to those who do not know them.
+// the leaves of a tree that is ordered by the hashes of names. To programs that do not
+// know them, its nodes look like unused entries.
 
 // An indexNode is a block of pairs of hash and block number, the first pair
 // of which has room for limit and count in place of a hash.
@@ -81,8 +81,8 @@ func (x *indexNode) sum(seed uint32) (at int, sum uint32, ok bool) {
 	return tail + 4, sum, true
 }
 
-// indexed says whether d has an index. One that Linux would not use is no
-// reason not to read the directory, as all entries can be found without.
+// indexed says whether d has an index that Linux would use. Without one, all entries can
+// still be found by a search of every block.
 func (d *directory) indexed() bool {
 	return d.ino.Flags&flagIndex != 0 && d.f.super.has(featureDirIndex)
 }
@@ -178,7 +178,7 @@ type indexLookup struct {
 	found  slot
 }
 
-// below looks in what x leads to for the hash: more than one block if names
+// below looks for the hash in the blocks that x leads to: more than one block if names
 // with the same hash did not fit into one.
 func (l *indexLookup) below(x indexNode, levels int) (bool, error) {
 	start := x.search(l.hash)

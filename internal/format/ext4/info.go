@@ -2,7 +2,7 @@ package ext4
 
 import "fmt"
 
-// Info says what a file system is like.
+// Info describes a file system.
 type Info struct {
 	Label          string   `json:"label"`
 	UUID           string   `json:"uuid"`
@@ -15,7 +15,7 @@ type Info struct {
 	Features       []string `json:"features"` // named as dumpe2fs does
 }
 
-// Info says what the file system is like, with all changes so far.
+// Info describes the file system, with all changes so far.
 func (f *FS) Info() Info {
 	s, free := &f.super, f.free()
 	u := s.UUID

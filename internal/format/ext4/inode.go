@@ -171,7 +171,7 @@ func (f *FS) inodeSum(ino *inode, raw []byte) (low, high uint16) {
 	return uint16(sum), uint16(sum >> 16)
 }
 
-// ownSeed is where the checksums of what belongs to ino start from.
+// ownSeed is the start value of the checksums of blocks that belong to ino.
 func (f *FS) ownSeed(ino *inode) uint32 {
 	return crc32cUint32(crc32cUint32(f.seed, uint32(ino.number)), ino.Generation)
 }
@@ -218,7 +218,7 @@ func (f *FS) putInode(ino *inode) error {
 	return nil
 }
 
-// encodeInode leaves alone what is behind the inode's own extra size: extended
+// encodeInode does not touch the bytes behind the inode's own extra size: extended
 // attributes lie there.
 func (f *FS) encodeInode(ino *inode, raw []byte) {
 	var full [inodeRecordSize]byte
@@ -333,7 +333,7 @@ func (ino *inode) device() uint32 {
 	return binary.LittleEndian.Uint32(ino.Block[4:])
 }
 
-// removeInode frees an inode that no directory names any more, and all it has.
+// removeInode frees an inode that no directory names any more, and all its blocks.
 func (f *FS) removeInode(ino *inode) error {
 	if f.hasMapping(ino) {
 		if err := f.freeMapping(ino); err != nil {

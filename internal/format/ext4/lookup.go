@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// errLink is what a name gives that leads through a symbolic link, or that is
-// one where a file is wanted.
+// errLink is the error about a name that leads through a symbolic link, or that is a
+// symbolic link where a file is wanted.
 var errLink = errors.New("is a symbolic link")
 
 // walk finds the inode of a name.
@@ -29,7 +29,7 @@ func (f *FS) walk(name string) (*inode, error) {
 	return ino, nil
 }
 
-// through says where on its way a name went wrong.
+// through says which directory on the way to a name caused an error.
 func through(dir string, err error) error {
 	if dir != "" && (err == errLink || err == syscall.ENOTDIR) {
 		return fmt.Errorf("%s: %w", dir, err)
@@ -79,7 +79,7 @@ type place struct {
 	ino  *inode // nil: no file there
 }
 
-// place finds the place of a name, whose directory there must be.
+// place finds the place of a name, whose directory must exist.
 func (f *FS) place(name string) (p place, err error) {
 	if name == "." {
 		return p, fmt.Errorf("the root directory stays: %w", fs.ErrInvalid)
@@ -101,7 +101,7 @@ func (f *FS) place(name string) (p place, err error) {
 	return p, p.find()
 }
 
-// find finds out what is at p now.
+// find finds the file that is at p now.
 func (p *place) find() (err error) {
 	p.slot, err = p.dir.find(p.base)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -114,7 +114,7 @@ func (p *place) find() (err error) {
 	return err
 }
 
-// existing is place, where there must be a file.
+// existing is place for a name that must exist.
 func (f *FS) existing(name string) (place, error) {
 	p, err := f.place(name)
 	if err == nil && p.ino == nil {
@@ -123,7 +123,7 @@ func (f *FS) existing(name string) (place, error) {
 	return p, err
 }
 
-// vacant is place, where there must not be a file.
+// vacant is place for a name that must not exist.
 func (f *FS) vacant(name string) (place, error) {
 	p, err := f.place(name)
 	if err == nil && p.ino != nil {

@@ -77,8 +77,8 @@ const (
 	stateOrphan = 4
 )
 
-// Bits of superblock.Flags: how names were hashed, for lack of a rule what a
-// char is.
+// Bits of superblock.Flags: whether names were hashed as signed or unsigned chars, which
+// differs between architectures.
 const flagUnsignedHash = 2
 
 func readSuperblock(dev io.ReaderAt, size int64) (s superblock, err error) {
@@ -104,7 +104,7 @@ func readSuperblock(dev io.ReaderAt, size int64) (s superblock, err error) {
 	return s, s.checkGeometry(size)
 }
 
-// checkFeatures refuses what this package cannot keep right.
+// checkFeatures refuses features that this package could not keep consistent.
 func (s *superblock) checkFeatures(raw []byte) error {
 	if s.Revision != 1 {
 		return fmt.Errorf("revision %d: %w", s.Revision, errors.ErrUnsupported)

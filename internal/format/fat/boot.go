@@ -65,8 +65,8 @@ const (
 	maxTable = 64 << 20
 )
 
-// A geometry says where on the device things are. Offsets and sizes are bytes
-// unless the name says otherwise.
+// A geometry says where the parts of a file system are on the device. Offsets and sizes
+// are bytes unless the name says otherwise.
 type geometry struct {
 	fat32       bool
 	sectorSize  int
@@ -126,7 +126,7 @@ func readBoot(dev io.ReaderAt) (boot, error) {
 	return b, nil
 }
 
-// check refuses fields that no arithmetic should be done with.
+// check refuses fields that later arithmetic cannot rely on.
 func (b boot) check() error {
 	ss, spc := b.SectorSize, b.SectorsPerCluster
 	switch {

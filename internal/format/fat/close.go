@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// Close writes all changes to the device. The order is such that nothing leads
-// to what is not there yet: content, file allocation tables, then directories
-// from the deepest up. The FS is then as if it had been opened; but if Close
-// fails, it must not be used any more.
+// Close writes all changes to the device. The order is such that nothing on the device
+// leads to a part that is not there yet: content, file allocation tables, then
+// directories from the deepest up. The FS is then as if newly opened; but if Close fails,
+// the FS must not be used any more.
 func (fsys *FS) Close() error {
 	if err := fsys.closeContent(); err != nil {
 		return err

@@ -34,7 +34,7 @@ type entry struct {
 
 func (d *directory) slotBytes(i int) []byte { return d.raw[i*direntSize:][:direntSize] }
 
-// hasDots says whether the directory starts as all but the root must.
+// hasDots says whether the directory starts with "." and "..", as all but the root must.
 func (d *directory) hasDots() bool {
 	return decodeDirent(d.slotBytes(0)).Name == dotName && decodeDirent(d.slotBytes(1)).Name == dotDotName
 }
@@ -194,8 +194,8 @@ func (d *directory) gap(n int) int {
 	return d.end - run
 }
 
-// occupy puts a new entry into its place. The caller knows that there are
-// clusters enough.
+// occupy puts a new entry into its place. The caller has checked that there are clusters
+// enough.
 func (fsys *FS) occupy(v vacancy, rec dirent) *entry {
 	d := v.dir
 	if v.growth > 0 {

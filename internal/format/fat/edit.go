@@ -84,8 +84,8 @@ func (fsys *FS) fill(rec *dirent, chain []uint32, data []byte) {
 	}
 }
 
-// resize makes a chain n clusters long and forgets what was to be written to
-// those that it loses.
+// resize makes a chain n clusters long and forgets data that was to be written to the
+// clusters that the chain loses.
 func (fsys *FS) resize(chain []uint32, n int) []uint32 {
 	for _, c := range chain[min(n, len(chain)):] {
 		delete(fsys.pending, c)
@@ -191,8 +191,8 @@ func (fsys *FS) release(e *entry) error {
 	return nil
 }
 
-// Rename renames a file or directory, or moves it to another directory. A file
-// may replace a file; it then goes by the name of that one, as on Linux.
+// Rename renames a file or directory, or moves it to another directory. A file may
+// replace a file; it then gets the name of that file, in its case, as on Linux.
 func (fsys *FS) Rename(old, new string) error {
 	if err := fsys.rename(old, new); err != nil {
 		return &os.LinkError{Op: "rename", Old: old, New: new, Err: err}

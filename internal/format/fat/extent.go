@@ -36,7 +36,7 @@ func (fsys *FS) Extents(name string) ([]Extent, error) {
 }
 
 // FreeExtents yields the ranges of unused clusters, in the order of the device.
-// They hold nothing that anybody will read. It stops at an error.
+// Their content is of no use. It stops at an error.
 func (fsys *FS) FreeExtents() iter.Seq2[Extent, error] {
 	return func(yield func(Extent, error) bool) {
 		var x Extent

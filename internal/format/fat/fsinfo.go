@@ -43,9 +43,10 @@ func readSummary(dev io.ReaderAt, g geometry) (*summary, error) {
 }
 
 // update brings the summary up to what has been done to a table since it was opened.
-// The number of free clusters need not be right before: Linux counts them anew, and
-// to do so takes a Pi longer than all else that it does to its boot partition. One
-// that cannot be right is.
+// It changes the number of free clusters by the difference, even if that number was
+// wrong before: counting all free clusters would take a Pi longer than all else that it
+// does to its boot partition, and Linux counts them itself. Only an impossible number is
+// replaced.
 func (s *summary) update(t *table) (err error) {
 	n := int64(s.Free) - int64(t.taken)
 	if s.Free > t.clusters || n < 0 || n > int64(t.clusters) {

@@ -48,8 +48,8 @@ func (fsys *FS) Info() (Info, error) {
 	return i, nil
 }
 
-// ReadName reads from its boot sector alone what a file system is called: the number
-// that blkid(8) writes as UUID, and the label, empty if there is none.
+// ReadName reads a file system's names from its boot sector alone: the number that
+// blkid(8) writes as UUID, and the label, empty if there is none.
 func ReadName(dev io.ReaderAt) (id uint32, label string, err error) {
 	b, err := readBoot(dev)
 	if err != nil {

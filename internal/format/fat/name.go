@@ -25,8 +25,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// sameName says whether a and b name one file. Like Linux with UTF-8 names it
-// takes no notice of the case of ASCII letters, but does of others'.
+// sameName says whether a and b name the same file. Like Linux with UTF-8 names, it
+// ignores the case of ASCII letters, but not of other letters.
 func sameName(a, b string) bool {
 	if len(a) != len(b) {
 		return false

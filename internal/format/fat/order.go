@@ -28,7 +28,7 @@ func (d draft) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// A sectorChange is what a sector is to hold in place of what it holds.
+// A sectorChange is the new content of a sector.
 type sectorChange struct {
 	offset   int64
 	old, new []byte
@@ -100,8 +100,8 @@ func (l layout) adding(changed []sectorChange) [][]sectorChange {
 
 // removing puts in order the changes that remove a file, or put one in the
 // place of another: entries that go, then those that change, then the tables.
-// At no time do two entries lead to one chain, or one to free clusters; at
-// worst clusters are left that nobody uses.
+// At no time do two entries lead to one chain, or an entry to free clusters; at worst,
+// clusters stay marked as used that no file uses.
 func (l layout) removing(changed []sectorChange) [][]sectorChange {
 	var tables, changing []sectorChange
 	var groups [][]sectorChange

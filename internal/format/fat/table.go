@@ -15,17 +15,17 @@ import (
 // hold flags.
 const firstCluster = 2
 
-// What the FAT says of a cluster, in FAT32's numbers.
+// Values of a cluster's entry in the FAT, in FAT32's numbers.
 const (
 	free       = 0
 	bad        = 0x0ffffff7
 	endOfChain = 0x0fffffff // and everything above bad
-	mask32     = 0x0fffffff // the upper four bits belong to somebody else
+	mask32     = 0x0fffffff // the upper four bits are reserved
 )
 
-// A table is a file allocation table. What it says of a cluster is in memory once
-// load has been asked for it: most of it is about free clusters, and a Pi that opens
-// its boot partition has a slow card and a slow core.
+// A table is a file allocation table. The entry of a cluster is in memory once load has
+// read it: most entries are of free clusters, and a Pi that opens its boot partition has
+// a slow card and a slow core.
 type table struct {
 	geometry
 	dev     io.ReaderAt
@@ -48,8 +48,7 @@ func openTable(dev io.ReaderAt, g geometry) (*table, error) {
 	return t, t.load(0)
 }
 
-// load reads what the table says of cluster c and its neighbours, if that has not
-// been done.
+// load reads the entries of cluster c and its neighbours, if that has not been done.
 func (t *table) load(c uint32) error {
 	i := int(c >> t.shift)
 	if t.loaded[i] {
@@ -207,8 +206,8 @@ func (t *table) reserve(n int) error {
 	return nil
 }
 
-// behindLast yields the number of every cluster, once it is loaded, in the order in
-// which they are to be allocated: as Linux does, from the one behind that which was
+// behindLast yields the number of every cluster, once it is loaded, in the order in which
+// clusters are to be allocated: as in Linux, beginning behind the cluster that was
 // allocated last.
 func (t *table) behindLast() iter.Seq2[uint32, error] {
 	return func(yield func(uint32, error) bool) {

@@ -98,7 +98,7 @@ func (v *Volume) write(group []sectorChange) error {
 	return v.check(group)
 }
 
-// check reads what was written: a card that is worn out takes it and forgets it.
+// check reads written data back: a worn-out card may accept data and lose it.
 func (v *Volume) check(group []sectorChange) error {
 	data := make([]byte, sectorSize)
 	for _, s := range group {
@@ -117,9 +117,9 @@ func (v *Volume) WriteFile(name string, data []byte) error {
 	return v.WriteFiles(map[string][]byte{name: data})
 }
 
-// WriteFiles creates files and replaces others. What is new, among it what is to
-// replace others, gets to the card at once, which takes its time for each flush;
-// then one after another is replaced.
+// WriteFiles creates files and replaces others. All new content is written first, with
+// few flushes, since a card takes its time for each; then one file after another is
+// replaced.
 func (v *Volume) WriteFiles(files map[string][]byte) error {
 	if err := v.removeStale(); err != nil {
 		return err

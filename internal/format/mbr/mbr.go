@@ -1,9 +1,9 @@
 // Package mbr reads and edits the partition table in the first sector of a
-// disk. It knows the four primary partitions: an extended partition is
-// reported as one of them, what lies inside it is not looked at.
+// disk. It knows the four primary partitions: it reports an extended partition as one of
+// them, and does not look inside it.
 //
-// An edit rewrites the first sector and changes nothing in it but the fields it
-// is about: boot code and foreign fields stay as they are.
+// An edit rewrites the first sector and changes only the fields that it is about: boot
+// code and foreign fields stay.
 package mbr
 
 import (

@@ -118,15 +118,15 @@ func (b *blockReader) piece() ([]byte, error) {
 	return p, nil
 }
 
-// makeRoom makes room for n bytes behind what is decoded, growing or sliding
-// the window. It cannot as long as it would have to drop bytes not handed out.
+// makeRoom makes room for n bytes behind the decoded bytes, by growing or sliding the
+// window. It cannot as long as it would have to drop bytes that were not handed out.
 func (b *blockReader) makeRoom(n int) bool {
 	need := b.pos + n + copySlack
 	if need <= len(b.window) {
 		return true
 	}
 	if full := max(b.limit+copySlack, n+copySlack); need <= full {
-		size := min(full, max(need, 4*len(b.window))) // no more than what the input has earned
+		size := min(full, max(need, 4*len(b.window))) // memory grows only with the input that was read
 		grown := make([]byte, size)
 		copy(grown, b.window[:b.pos])
 		b.window = grown

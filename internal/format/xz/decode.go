@@ -32,9 +32,9 @@ var (
 // decode decodes an LZMA chunk of n bytes to exactly w[pos:limit]. Behind limit
 // are copySlack bytes that it may overwrite.
 //
-// It is one long function because the dozen variables that it keeps for each
-// symbol of a few bits would otherwise go through memory. Only what takes many
-// bits is a function of its own.
+// It is one long function because the dozen variables that it needs for each symbol of a
+// few bits would otherwise go through memory. Only steps that take many bits are
+// functions of their own.
 func (d *decoder) decode(w []byte, pos, limit int, in *[chunkSpan]byte, n uint32) error {
 	if in[0] != 0 {
 		return fmt.Errorf("%w: chunk starts with %#02x, want 0", ErrCorrupt, in[0])

@@ -46,7 +46,7 @@ func parseFlags(p []byte) (checkKind, error) {
 	return checkKind(p[1]), err
 }
 
-// A blockHeader is what stands in front of a block, section 3.1.
+// A blockHeader is the header of a block, section 3.1.
 type blockHeader struct {
 	packed int64 // size of the payload, -1 if not told
 	size   int64 // size of its contents, -1 if not told

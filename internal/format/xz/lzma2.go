@@ -81,7 +81,7 @@ func (c *chunks) body(h chunk, w []byte, pos int) error {
 	return c.decode(w, pos, pos+h.size, in, uint32(packed))
 }
 
-// prepare makes the decoder forget what a chunk of LZMA wants it to.
+// prepare resets the parts of the decoder that a chunk of LZMA asks for.
 func (c *chunks) prepare(control byte) error {
 	if control >= chunkLZMAProps {
 		props, err := c.src.takeByte()

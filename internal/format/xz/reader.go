@@ -17,7 +17,7 @@ type Reader struct {
 	err   error     // why there is no more to decode
 }
 
-// A place is what comes next in the input of a [Reader].
+// A place is the part that comes next in the input of a [Reader].
 type place int
 
 const (

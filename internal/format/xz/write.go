@@ -19,15 +19,15 @@ const BlockDict = 8 << 20
 // maxStored is how much an LZMA2 chunk holds that is not compressed, in bytes.
 const maxStored = 1 << 16
 
-// NewBlock returns a block of contents, given those and what an LZMA2 encoder
-// made of them. It has both sizes in its header, so that several blocks can be
-// decoded at a time.
+// NewBlock returns a block of contents, given the contents and the data that an LZMA2
+// encoder made of them. The block has both sizes in its header, so that several blocks
+// can be decoded at a time.
 func NewBlock(lzma2, contents []byte) []byte {
 	return newBlock(lzma2, contents, dict8MiB)
 }
 
-// NewStoredBlock returns a block that holds up to 64 KiB as they are. All blocks
-// of contents of one size have one size.
+// NewStoredBlock returns a block that holds up to 64 KiB uncompressed. Contents of the
+// same size make blocks of the same size.
 func NewStoredBlock(contents []byte) []byte {
 	if len(contents) == 0 || len(contents) > maxStored {
 		panic("a stored block holds 1 to 65536 bytes")

@@ -2,12 +2,12 @@
 //
 // A published disk image is one stream of many blocks, and an index at the end
 // says where each of them lies. [OpenIndex] reads it, and [Index.Decode] lets
-// several workers take whole blocks. What has no index at hand (a pipe) goes
-// through a [Reader]. Both end in the same decoder of LZMA2 chunks.
+// several workers take whole blocks. An input without an index at hand (a pipe) goes
+// through a [Reader]. Both use the same decoder of LZMA2 chunks.
 //
 // Everything a file says about itself is checked: every CRC, size, padding and
-// the check behind each block. What is allocated grows with what has been read
-// and decoded, up to limits, whatever sizes the file claims.
+// the check behind each block. Memory grows with the bytes that have been read and
+// decoded, up to limits, whatever sizes the file claims.
 //
 // The format is described in "The .xz File Format", version 1.2.0. The filters
 // that xz puts in front of LZMA2 on request (delta, x86, ARM and the like) and

@@ -1,7 +1,7 @@
-// Package initramfs makes what a kernel unpacks and starts before all else
-// (Documentation/driver-api/early-userspace/buffer-format.rst): a program as
-// /init, and the modules that it needs before there is a disk to load any from.
-// The program calls [Start] first.
+// Package initramfs makes the archive that a kernel unpacks and starts before all else
+// (Documentation/driver-api/early-userspace/buffer-format.rst): a program as /init, and
+// the modules that it needs before there is a disk to load modules from. The program
+// calls [Start] first.
 package initramfs
 
 import (
@@ -15,11 +15,11 @@ import (
 	"github.com/u-root/u-root/pkg/cpio"
 )
 
-// An Archive is what is in an initramfs.
+// An Archive is the content of an initramfs.
 type Archive struct {
 	Init    []byte            // the program that becomes /init
 	Modules []string          // names of modules that Start loads, behind all that they need
-	Files   map[string][]byte // further files; all can be executed
+	Files   map[string][]byte // further files; all are executable
 }
 
 // Write writes the archive with modules of a kernel, those in /lib/modules/RELEASE.

@@ -13,7 +13,7 @@ import (
 	"clusterctrl/internal/linux/kmod"
 )
 
-// A moduleIndex is what depmod(8) knows of a kernel's modules.
+// A moduleIndex is what depmod(8) finds out about a kernel's modules.
 type moduleIndex struct {
 	modules fs.FS
 	files   map[string]string // by name
@@ -53,8 +53,8 @@ func LoadOrder(modules fs.FS, names []string) ([]string, error) {
 	return o.files, nil
 }
 
-// An order of files, with the names of the modules that were added or are about
-// to be: of two that need each other neither comes first.
+// An order of files, with the names of the modules that were added or are about to be,
+// so that two modules that need each other do not make an endless loop.
 type order struct {
 	index moduleIndex
 	files []string
@@ -88,8 +88,8 @@ func (o *order) add(name string) error {
 	return nil
 }
 
-// readIndex reads what depmod wrote. A package as it comes from Debian has not
-// seen depmod yet: then the modules themselves tell.
+// readIndex reads the files that depmod wrote. For a package that was only unpacked,
+// depmod has not run yet: then readIndex reads the modules themselves.
 func readIndex(modules fs.FS) (moduleIndex, error) {
 	x := moduleIndex{modules, map[string]string{}, map[string]bool{}, map[string][]string{}, map[string][]string{}, map[string][]string{}}
 	err := x.read("modules.builtin", func(w []string) { x.builtin[moduleName(w[0])] = true })
@@ -150,7 +150,7 @@ func (x moduleIndex) list() error {
 	})
 }
 
-// look returns what a module needs, and what should be there before it.
+// look returns the modules that a module needs, and those that should be loaded before it.
 func (x moduleIndex) look(file string) (needs, before []string, err error) {
 	if x.needs != nil {
 		return x.needs[file], x.before[moduleName(file)], nil
@@ -191,7 +191,7 @@ func softBefore(words []string) []string {
 	return names
 }
 
-// moduleInfo returns what a module says of itself: KEY=value, each ended by a zero.
+// moduleInfo returns a module's facts about itself: KEY=value, each ended by a zero.
 func moduleInfo(module []byte) ([]byte, error) {
 	f, err := elf.NewFile(bytes.NewReader(module))
 	if err != nil {

@@ -3,8 +3,8 @@
 //
 // It reads what depmod wrote beside the modules: modules.dep says which file a
 // module is in and what has to be loaded before it, modules.builtin which
-// drivers are part of the kernel. Aliases, options and blacklists are not looked
-// at: callers name modules, and mean them.
+// drivers are part of the kernel. The package ignores aliases, options and blacklists:
+// callers ask for modules by their real names.
 package kmod
 
 import (
@@ -25,7 +25,7 @@ type index struct {
 	builtin map[string]bool
 }
 
-// A line of modules.dep: a module's file, and those of all it depends on.
+// A line of modules.dep: a module's file, and the files of all modules it depends on.
 type line struct {
 	file string
 	deps []string

@@ -20,9 +20,9 @@ func Dir() (string, error) {
 }
 
 // Load loads modules, each behind all that it depends on, from dir (see [Dir]).
-// What the kernel has already, loaded or built in, is passed over. A module that
-// cannot be loaded does not keep Load from the others: the error is about all of
-// them, and wraps [ErrNotFound] if one is not there.
+// Load skips modules that the kernel has already, loaded or built in. A module that
+// cannot be loaded does not keep Load from the others: the error is about all such
+// modules, and wraps [ErrNotFound] if one is not there.
 func Load(dir string, modules ...string) error {
 	tree := os.DirFS(dir)
 	var x index
@@ -44,9 +44,9 @@ func Load(dir string, modules ...string) error {
 	return errors.Join(errs...)
 }
 
-// loaded tells whether the kernel has a module and is done with starting it.
-// Where /sys is not mounted, and for one that is built in and has no
-// parameters, it says no: then the index and the kernel itself know better.
+// loaded tells whether the kernel has a module and has started it. It is false where
+// /sys is not mounted, and for a built-in module without parameters: the index and the
+// kernel itself then prevent a second load.
 func loaded(name string) bool {
 	dir := "/sys/module/" + name
 	state, err := os.ReadFile(dir + "/initstate")

@@ -55,7 +55,7 @@ func (n *Negotiated) greet() error {
 // choose asks for a disk and reads what the server says of it.
 func (n *Negotiated) choose(name string) error {
 	data := binary.BigEndian.AppendUint32(nil, uint32(len(name)))
-	data = append(append(data, name...), 0, 0) // and nothing else that we want to hear of
+	data = append(append(data, name...), 0, 0) // and no further information
 	out := bufio.NewWriter(n.conn)
 	_ = binary.Write(out, binary.BigEndian, optionHeader{optionMagic, optGo, uint32(len(data))})
 	_, _ = out.Write(data)
@@ -91,7 +91,7 @@ func (n *Negotiated) choose(name string) error {
 // Size is the size of the disk in bytes.
 func (n *Negotiated) Size() uint64 { return n.size }
 
-// The kernel's generic netlink family for its client, and what it is told and asked
+// The kernel's generic netlink family for its client, with commands and attributes
 // (linux/nbd-netlink.h).
 const (
 	family  = "nbd"
@@ -116,7 +116,7 @@ const (
 )
 
 // Timeouts of a connected disk. A request that is not answered in time ends its
-// connection; without one, requests wait for a new one.
+// connection; without a connection, requests wait for a new one.
 type Timeouts struct {
 	Request time.Duration // 0: for ever
 	Dead    time.Duration // until requests fail

@@ -19,8 +19,8 @@ type Disk interface {
 	Size() int64
 	// Flush returns when all writes that have returned are on stable storage.
 	Flush() error
-	// Trim says that the content of a range is of no use any more. What a later
-	// read of it returns is any bytes.
+	// Trim says that the content of a range is of no use any more. A later read of the
+	// range may return any bytes.
 	Trim(offset, length int64) error
 	// Zero makes a range read as zeros. It may keep the range's space.
 	Zero(offset, length int64) error
@@ -78,8 +78,8 @@ const (
 	infoBlockSize = 3
 )
 
-// Flags of an export. Clients may use several connections: what one has flushed is
-// flushed for all, as they share the disk.
+// Flags of an export. Clients may use several connections: a flush on one flushes the
+// writes of all, since they share the disk.
 const exportFlags = 1<<0 | // there are flags
 	1<<2 | // flush
 	1<<3 | // FUA

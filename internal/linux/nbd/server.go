@@ -99,8 +99,8 @@ func (c *client) serve() error {
 	}
 }
 
-// dispatch has a request done, mostly beside those that follow. An error ends the
-// connection.
+// dispatch has a request done, mostly at the same time as later requests. An error ends
+// the connection.
 func (c *client) dispatch(r request) error {
 	c.slots <- struct{}{}
 	refused := c.refuse(r)

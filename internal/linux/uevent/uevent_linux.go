@@ -1,4 +1,5 @@
-// Package uevent listens to what is said of devices that come and go.
+// Package uevent listens to the kernel's and udev's messages about devices that come and
+// go.
 package uevent
 
 import (
@@ -10,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Source is who speaks: the kernel, as soon as it knows, or udev, when it has
-// given a device its names.
+// A Source is the sender of events: the kernel, as soon as it knows of a device, or
+// udev, when it has given a device its names.
 type Source uint32
 
 // Sources, in the numbers of their multicast groups.
@@ -20,8 +21,8 @@ const (
 	Udev   Source = 2
 )
 
-// Named is who speaks when a device has its names: the kernel, where no udev runs
-// that would give it others.
+// Named is the source that announces devices when they have their names: udev or, where
+// no udev runs, the kernel.
 func Named() Source {
 	if _, err := os.Stat("/run/udev/control"); err != nil {
 		return Kernel
@@ -66,8 +67,8 @@ func Await(events *os.File, subsystems ...string) error {
 	}
 }
 
-// drain reads all that there is. Until it has been, the kernel drops events
-// without a further word.
+// drain reads all events that wait. Until they have been read, the kernel drops further
+// events without another error.
 func drain(events *os.File) error {
 	conn, err := events.SyscallConn()
 	if err != nil {

@@ -14,8 +14,8 @@ func Wait(ctx context.Context, try func() (done bool, err error), subsystems ...
 	return wait(ctx, Kernel, try, subsystems)
 }
 
-// WaitNamed is Wait for what udev gives names to: it tries again when a device has
-// its names.
+// WaitNamed is Wait for names that udev makes: it tries again when a device has its
+// names.
 func WaitNamed(ctx context.Context, try func() (done bool, err error), subsystems ...string) error {
 	return wait(ctx, Named(), try, subsystems)
 }
@@ -31,7 +31,7 @@ func wait(ctx context.Context, source Source, try func() (done bool, err error),
 	defer events.Close()
 	defer context.AfterFunc(ctx, func() { events.SetReadDeadline(time.Unix(1, 0)) })()
 	for {
-		// What came before we listened has no event any more.
+		// A device that came before Listen has no event any more.
 		if done, err := try(); done || err != nil {
 			return err
 		}

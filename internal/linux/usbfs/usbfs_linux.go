@@ -38,7 +38,7 @@ func (d *Device) Close() error { return d.file.Close() }
 // 16 bits count the length of each configuration.
 const maxDescriptors = 1 << 20
 
-// Descriptors returns the device's descriptor and behind it those of its
+// Descriptors returns the device's descriptor, followed by the descriptors of its
 // configurations, as the device sent them.
 func (d *Device) Descriptors() ([]byte, error) {
 	if _, err := d.file.Seek(0, io.SeekStart); err != nil {
@@ -56,8 +56,8 @@ func (d *Device) Claim(number int) error {
 	return nil
 }
 
-// A Setup is the first packet of a control transfer (USB 2.0, table 9-2),
-// without the length, which is the data's.
+// A Setup is the first packet of a control transfer (USB 2.0, table 9-2), without the
+// length, which follows from the data.
 type Setup struct {
 	RequestType  uint8
 	Request      uint8

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Gadget is one on a virtual device controller of this machine.
+// A Gadget is a gadget on a virtual device controller of this machine.
 type Gadget struct{ dir string }
 
 // OpenGadget finds the machine's virtual device controller, the first of
@@ -24,8 +24,8 @@ func OpenGadget() (Gadget, error) {
 	return g, nil
 }
 
-// Device returns what the gadget is. The error matches [fs.ErrNotExist] as long
-// as none is bound to the device controller.
+// Device returns the gadget's description. The error matches [fs.ErrNotExist] as long
+// as no gadget is bound to the device controller.
 func (g Gadget) Device() (Device, error) {
 	// A device descriptor, little-endian (USB 2.0, table 9-8).
 	d, err := os.ReadFile(filepath.Join(g.dir, "dev_desc"))

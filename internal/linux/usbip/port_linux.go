@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// A Port is one of those that the machine's virtual host controllers have for
-// devices of high speed. The first is 0.
+// A Port is a port of the machine's virtual host controllers for devices of high speed.
+// The first is 0.
 type Port int
 
 const hostDir = "/sys/devices/platform/vhci_hcd.0"
 
 // Import plugs a device in: from then on the kernel talks to it through the end
-// of a stream. It keeps that until the other end is closed; socket may be closed
-// at once. The error matches [unix.EBUSY] if the port is not free, or not yet.
+// of a stream. The kernel keeps that end until the other end is closed; socket may be
+// closed at once. The error matches [unix.EBUSY] if the port is not free, or not yet.
 func (p Port) Import(socket *os.File, d Device) error {
 	number, err := p.number()
 	if err != nil {

@@ -3,9 +3,9 @@
 // export, the other asks for it and imports it. When both have agreed on what it
 // is, each hands its end of the stream to its kernel.
 //
-// What is exported here is a gadget on a virtual device controller (usbip-vudc),
-// what imports is a virtual host controller (vhci-hcd). Together they are a USB
-// cable between two machines that have no USB.
+// The exported device here is a gadget on a virtual device controller (usbip-vudc), the
+// importer is a virtual host controller (vhci-hcd). Together they are a USB cable
+// between two machines that have no USB.
 package usbip
 
 import (
@@ -16,7 +16,7 @@ import (
 	"io"
 )
 
-// version is that of the protocol, which the kernel's tools speak since 2011.
+// version is the version of the protocol that the kernel's tools speak since 2011.
 const version = 0x0111
 
 // The messages before a stream is handed over.
@@ -25,10 +25,10 @@ const (
 	importReply   = 0x0003
 )
 
-// BusID is what an exporter with one device calls it.
+// BusID is the name by which an exporter with one device calls it.
 const BusID = "usbip-vudc.0"
 
-// A Speed is that of a device, as the kernel counts (enum usb_device_speed).
+// A Speed is the speed of a device, by the kernel's number (enum usb_device_speed).
 type Speed uint32
 
 // Speeds that devices have: 1.5 Mb/s, 12 Mb/s, 480 Mb/s and 5 Gb/s.
@@ -39,7 +39,7 @@ const (
 	SuperSpeed Speed = 5
 )
 
-// A Device is what an importer is told of a device.
+// A Device is the description of a device that an importer gets.
 type Device struct {
 	Bus, Number uint32 // where the exporter has it
 	Speed       Speed
@@ -110,7 +110,7 @@ func Await(stream io.Reader) error {
 	return nil
 }
 
-// Reply tells the other side, which has asked, what it gets.
+// Reply describes the device to the other side, which has asked for it.
 func Reply(stream io.Writer, d Device) error {
 	r := record{
 		Bus: d.Bus, Number: d.Number, Speed: uint32(d.Speed), Vendor: d.Vendor, Product: d.Product, Release: d.Release,
@@ -124,7 +124,7 @@ func Reply(stream io.Writer, d Device) error {
 	}{header{version, importReply, 0}, r})
 }
 
-// send writes a message at once: its parts alone say nothing.
+// send writes a message in one piece.
 func send(w io.Writer, message any) error {
 	var b bytes.Buffer
 	if err := binary.Write(&b, binary.BigEndian, message); err != nil {
@@ -149,7 +149,7 @@ func expect(r io.Reader, code uint16) error {
 	return nil
 }
 
-// cut says that what ends within a message was cut off.
+// cut marks an input that ends within a message as cut off.
 func cut(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
