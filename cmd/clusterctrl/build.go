@@ -22,7 +22,7 @@ controller's (CBRIDGE), a routing controller's (CNAT) and one for each node (p1,
 p2 ...). They differ in one word of the kernel command line; each becomes what
 it is when it is booted for the first time. The base is not changed.
 
-With --branded, each image is made what it is now: it boots as that at once. The
+With --branded, each image is branded now, and not when it is first booted. The
 images then differ in many files, so that making them takes longer, and no others can
 be made of them later.
 

@@ -245,7 +245,7 @@ func addressesOf(listening net.Addr) ([]string, error) {
 // announce prints where the images are.
 func (f serveFlags) announce(cmd *cobra.Command, addresses []string) error {
 	if !strings.HasPrefix(addresses[0], "http://127.") && !strings.HasPrefix(addresses[0], "http://[::1]") {
-		fmt.Fprintln(cmd.ErrOrStderr(), "note: whoever reaches this computer can read the images, with the keys and the hashes of passwords in them")
+		fmt.Fprintln(cmd.ErrOrStderr(), "note: every computer that reaches this one can read the images, with the keys and the hashes of passwords in them")
 	}
 	if f.json {
 		return writeJSON(cmd.OutOrStdout(), map[string]any{"addresses": addresses, "manifest": f.manifest})

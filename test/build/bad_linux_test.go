@@ -169,7 +169,7 @@ func TestInterrupted(t *testing.T) {
 	for part, signal := range map[string]unix.Signal{"unpack": unix.SIGHUP, "checksums": unix.SIGINT} {
 		t.Run(part, func(t *testing.T) {
 			dir := t.TempDir()
-			cmd := clusterctrl(t, "build", image, "--nodes", "3", "-o", dir)
+			cmd := clusterctrl(t, "build", image, "--nodes", "3", "--sums", "-o", dir)
 			cmd.Args = cmd.Args[:len(cmd.Args)-1] // it is to say what it does
 			stderr, err := cmd.StderrPipe()
 			if err != nil {

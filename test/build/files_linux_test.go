@@ -28,8 +28,8 @@ var allFiles = []content{
 	{"etc/udev/rules.d/90-clusterctrl.rules", `ATTRS{product}=="ClusterCTRL-usbboot", `},
 	{"etc/udev/rules.d/90-clusterctrl.rules", `NAME="ethpi$attr{serial}"`},
 	{"etc/udev/rules.d/90-clusterctrl.rules", `NAME="ethupi$attr{serial}"`},
-	{"etc/udev/rules.d/90-clusterctrl.rules", `ENV{ID_USB_INTERFACE_NUM}!="02", GOTO=`},
-	{"etc/udev/rules.d/90-clusterctrl.rules", `ENV{.CLUSTERCTRL_NAME}="ttypi$env{ID_SERIAL_SHORT}"`},
+	{"etc/udev/rules.d/90-clusterctrl.rules", `ENV{ID_USB_INTERFACE_NUM}=="02", ENV{.CLUSTERCTRL_NAME}="ttypi$env{ID_SERIAL_SHORT}"`},
+	{"etc/udev/rules.d/90-clusterctrl.rules", `ENV{ID_USB_INTERFACE_NUM}=="04", ENV{.CLUSTERCTRL_NAME}="ttypi$env{ID_SERIAL_SHORT}a"`},
 	{"etc/udev/rules.d/90-clusterctrl.rules", `ENV{ID_MM_DEVICE_IGNORE}="1"`},
 	{"etc/udev/rules.d/90-clusterctrl.rules", `ATTR{idProduct}=="001?"`}, // boards
 	{"etc/udev/rules.d/90-clusterctrl.rules", `SYMLINK+="ClusterCTRL-%n"`},

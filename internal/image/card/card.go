@@ -73,7 +73,7 @@ func (p Policy) check(d Disk, size int64) error {
 	case d.Size == 0 && !d.file:
 		return errors.New("no card in the reader")
 	case d.ReadOnly && d.file:
-		return errors.New("is a file that nobody may write to")
+		return errors.New("is a read-only file")
 	case d.ReadOnly:
 		return errors.New("read-only: move the switch at the card's edge, or take another reader")
 	case d.SectorSize != SectorSize:

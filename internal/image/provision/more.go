@@ -117,13 +117,20 @@ func BuiltRole(file string) (role node.Role, built bool) {
 	if err != nil {
 		return node.Role{}, false
 	}
+	role, built, err = builtRole(image)
+	return role, built && err == nil
+}
+
+// builtRole returns the role that the next boot of an image gives it, if Build made the
+// image. One that the older shell scripts made is a base as any other.
+func builtRole(image *rootfs.Image) (role node.Role, built bool, err error) {
 	words, err := commandLineWords(image)
 	if err != nil {
-		return node.Role{}, false
+		return node.Role{}, false, err
 	}
 	theirs, err := recipe.MadeByShell(image)
 	role, pending := recipe.PendingRole(words)
-	return role, pending && err == nil && !theirs
+	return role, pending && !theirs, err
 }
 
 // A Controller is the image of a controller that Build made and that has not been

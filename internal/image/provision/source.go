@@ -102,17 +102,19 @@ func (s *Source) makeController(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	words, err := commandLineWords(image)
+	_, built, err := builtRole(image)
 	if err != nil {
 		return err
 	}
-	_, pending := recipe.PendingRole(words)
+	theirs, err := recipe.MadeByShell(image)
 	switch {
-	case pending:
+	case err != nil:
+		return err
+	case built:
 		s.controller, s.Made = s.plain, true
 		s.line, err = readCommandLine(image)
 		return err
-	case isBranded(image):
+	case isBranded(image) && !theirs:
 		return errors.New("it was branded or booted and has a role already: want it written without one, or a base")
 	}
 	return s.build(ctx)

@@ -94,8 +94,8 @@ func (e *End) begin(number uint32) (*session, error) {
 			return
 		}
 		fmt.Fprintf(e.Log, "virtual cable: %v\n", err)
-		// What does not work now would not the next moment: it is for the user to
-		// pull the plug. But a gadget may have gone before it was exported.
+		// An attempt that failed would fail again, so the next one waits until the user
+		// pulls the plug. But a gadget may have gone before it was exported.
 		s.broken.Store(!errors.Is(err, unix.ENODEV))
 		shutDown(theirs)
 	})

@@ -229,8 +229,8 @@ func (c *client) read(r request) error {
 	}
 	for sent := uint32(len(piece)); sent < r.Length; sent += uint32(len(piece)) {
 		piece = buf[:min(r.Length-sent, pieceSize)]
-		// The length is announced: all that can be said of an error here is to
-		// hang up.
+		// The client already has the length, so the server can tell it of an error only
+		// by hanging up.
 		if _, err := c.disk.ReadAt(piece, int64(r.Offset)+int64(sent)); err != nil {
 			return err
 		}

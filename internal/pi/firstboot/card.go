@@ -292,7 +292,7 @@ with p1 to p252, cbridge or cnat for ROLE:
 }
 
 // fallbackState is what [ErrorFile] says of an unconfigured node.
-var fallbackState = fmt.Sprintf("Meanwhile it is a node that nobody has configured, %v on its USB cable.", node.Unconfigured.Addr())
+var fallbackState = fmt.Sprintf("Meanwhile it is a node without a number, %v on its USB cable.", node.Unconfigured.Addr())
 
 // takeOut takes the words that start the branding out of the command line, even if
 // [edit.ParseCommandLine] refuses that line.

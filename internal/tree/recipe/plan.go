@@ -57,8 +57,8 @@ func Brand(tree rootfs.Tree, role node.Role) error {
 	return b.Plan().Apply(tree)
 }
 
-// brand returns the edits that make a Pi with an image of ours the member with the
-// role, but for [finishBranding].
+// brand returns the edits that make a Pi, with an image that Build made, the member with
+// the role, but for [finishBranding].
 func (s System) brand(role node.Role) []edit.Edit {
 	return append(s.role(role),
 		keepCommandLine{s.BootDir},
