@@ -49,7 +49,6 @@ type MemberConfig struct {
 type Rig struct {
 	RigConfig
 	members []*Member
-	boards  []playedBoard
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
