@@ -10,7 +10,7 @@ packages="e2fsprogs dosfstools mtools fdisk attr acl libcap2-bin xfsprogs btrfs-
 # Clients of the server of images, and what checks what it tells Imager.
 packages="$packages curl wget wrk python3-jsonschema"
 # What test/base needs to make a Debian root.
-packages="$packages mmdebstrap debian-archive-keyring kmod cpio fakeroot"
+packages="$packages mmdebstrap debian-archive-keyring kmod cpio fakeroot binutils"
 # What a controller runs: udev's rules and the kernel's packet filter.
 packages="$packages udev libc-bin nftables iptables openssh-client"
 # What the benchmark does beside: the same by Python, and the memory of it.

@@ -56,6 +56,16 @@ replace() {
 mkdir "$root/packages"
 cd "$root/packages"
 [ "$native" = arm64 ] || replace
-# The name of the kernel's package changes with each update.
-kernel=$(apt-cache depends linux-image-arm64:arm64 | sed -n 's/^ *Depends: \([^:]*\).*/\1/p')
-apt-get -qq download "$kernel:arm64" busybox-static:arm64
+# kernels prints the packages of each kernel that the sources have, the release's and
+# that of its backports. Their names change with each update, and from Linux 7 on a
+# kernel is several packages.
+kernels() {
+	local image
+	apt-cache show linux-image-arm64:arm64 | grep -o 'linux-image-[0-9][^ ]*-arm64' | sort -u | while read -r image; do
+		echo "$image:arm64"
+		apt-cache depends "$image:arm64" | sed -nE 's/^ *Depends: (linux-(base|binary|modules)-[^:]*).*/\1:arm64/p'
+	done
+}
+
+mapfile -t kernels < <(kernels)
+apt-get -qq download busybox-static:arm64 "${kernels[@]}"

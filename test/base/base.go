@@ -6,8 +6,9 @@
 // Bookworm has ifupdown and dhclient, Trixie NetworkManager, netplan and
 // cloud-init, and DHCPCD is Bookworm with the network of the vendor's releases
 // before it. None has the vendor's kernel, firmware and overlays: the kernel is
-// Debian's, and small scripts stand in for the vendor's first boot, which leave
-// a line each in /var/lib/vendor-firstboot.log.
+// Debian's; Trixie has the newest of its backports too, as kernel8-backports.img.
+// Scripts do what the vendor's first boot does, in its order, the initramfs's part
+// among it, and leave a line in /var/lib/vendor-firstboot.log.
 package base
 
 import (

@@ -112,6 +112,9 @@ func TestFiles(t *testing.T) {
 		{Bookworm, "stat /usr/sbin/dhclient", "Type: regular"},
 		{Bookworm, "stat /usr/sbin/ifup", "Mode:  0755"},
 		{Bookworm, "stat /usr/lib/raspberrypi-sys-mods/firstboot", "Mode:  0755"},
+		{Bookworm, "stat /usr/lib/raspberrypi-sys-mods/imager_custom", "Mode:  0755"},
+		{Bookworm, "stat /usr/lib/userconf-pi/userconf", "Mode:  0755"},
+		{Bookworm, "stat /boot/firstrun.sh", "Fast link dest: \"firmware/firstrun.sh\""},
 		{Bookworm, "stat /etc/machine-id", "Size: 0\n"},
 		{DHCPCD, "stat /usr/sbin/dhcpcd", "Mode:  0755"},
 		{DHCPCD, "stat /usr/sbin/dhclient", "File not found"},
@@ -121,6 +124,8 @@ func TestFiles(t *testing.T) {
 		{Trixie, "stat /usr/sbin/NetworkManager", "Type: regular"},
 		{Trixie, "stat /usr/sbin/netplan", "Type: symlink"},
 		{Trixie, "stat /usr/bin/cloud-init", "Type: regular"},
+		{Trixie, "cat /etc/cloud/cloud.cfg", "cloud_config_modules:\n - raspberry_pi\n"},
+		{Trixie, "stat /usr/bin/rpi-usb-gadget", "Mode:  0755"},
 		{Trixie, "cat /etc/ssl/certs/ca-certificates.crt", "-----BEGIN CERTIFICATE-----\n"},
 		{Trixie, "cat /etc/machine-id", "uninitialized\n"},
 		{Trixie, "stat /usr/lib/python3/dist-packages/cloudinit", "Type: directory"},
@@ -166,20 +171,29 @@ func TestPrograms(t *testing.T) {
 // The kernel's modules that gadgets, controllers and NFS roots are made with.
 func TestModules(t *testing.T) {
 	releases(t, func(t *testing.T, img image) {
-		var version string
+		var versions []string
 		for _, field := range strings.Fields(img.debugfs(t, "ls -l /usr/lib/modules")) {
 			if strings.HasSuffix(field, "-arm64") {
-				version = field
+				versions = append(versions, field)
 			}
 		}
-		have := img.debugfs(t, "cat /usr/lib/modules/"+version+"/modules.dep")
-		for _, name := range []string{
-			"libcomposite", "usb_f_rndis", "usb_f_ncm", "usb_f_ecm", "usb_f_acm", "dummy_hcd", "usbip-vudc", "vhci-hcd",
-			"rndis_host", "cdc_ncm", "cdc_ether", "cdc-acm", "dwc2", "i2c-tiny-usb", "8021q", "bridge", "nfs", "vfat", "ext4",
-		} {
-			if !strings.Contains(have, "/"+name+".ko") {
-				t.Errorf("no module %s in %s", name, version)
-			}
+		if want := map[bool]int{true: 2, false: 1}[strings.Contains(img.path, Trixie)]; len(versions) != want {
+			t.Errorf("kernels %q, want %d", versions, want)
+		}
+		for _, version := range versions {
+			checkModules(t, version, img.debugfs(t, "cat /usr/lib/modules/"+version+"/modules.dep"))
 		}
 	})
+}
+
+func checkModules(t *testing.T, version, have string) {
+	t.Helper()
+	for _, name := range []string{
+		"libcomposite", "usb_f_rndis", "usb_f_ncm", "usb_f_ecm", "usb_f_acm", "dummy_hcd", "usbip-vudc", "vhci-hcd",
+		"rndis_host", "cdc_ncm", "cdc_ether", "cdc-acm", "dwc2", "i2c-tiny-usb", "8021q", "bridge", "nfs", "vfat", "ext4",
+	} {
+		if !strings.Contains(have, "/"+name+".ko") {
+			t.Errorf("no module %s in %s", name, version)
+		}
+	}
 }

@@ -13,8 +13,8 @@ release=$1 tarball=$2 out=$3
 # QEMU's SD cards want a power of two. The boot partition has the vendor's size.
 sector=512 size=$((4 << 20)) boot_size=$((1 << 20)) # in sectors
 case $release in
-bookworm) disk_id=b00cb00c boot_start=8192 cluster=4 date=2025-05-13 ;;
-trixie) disk_id=731c1e00 boot_start=16384 cluster=1 date=2025-10-01 ;;
+bookworm) disk_id=b00cb00c boot_start=8192 cluster=4 date=2025-05-13 programs="parted resize2fs" ;;
+trixie) disk_id=731c1e00 boot_start=16384 cluster=1 date=2025-10-01 programs=parted ;;
 *) echo "release $release: want bookworm or trixie" >&2 && exit 1 ;;
 esac
 root_start=$((boot_start + boot_size))
@@ -36,31 +36,51 @@ unused=(sound drivers/gpu drivers/media drivers/infiniband drivers/iio drivers/s
 # What the initramfs needs to mount an SD card's partitions.
 modules="ext4 vfat nls_cp437 nls_ascii sdhci_iproc bcm2835 virtio_blk virtio_mmio virtio_pci"
 
-# kernel puts Debian's kernel where the firmware and the system look for the
-# vendor's.
+# kernel VERSION NAME puts a kernel of Debian's where the firmware and the system look
+# for the vendor's, with its initramfs: kernel8NAME.img and initramfs8NAME.
 kernel() {
-	local dir=$work/kernel
+	local dir=$work/kernel$2 version=$1 package
 	mkdir "$dir"
-	dpkg-deb --fsys-tarfile "$root"/packages/linux-image-*.deb | tar -x -C "$dir" "${unused[@]/#/--exclude=*/kernel/}"
-	cp -a "$dir"/usr/lib/linux-image-*/broadcom/*.dtb "$boot"
-	cp "$dir"/boot/vmlinuz-* "$boot/kernel8.img"
+	for package in "$root"/packages/linux-*-"$version"_*.deb; do
+		dpkg-deb --fsys-tarfile "$package" | tar -x -C "$dir" "${unused[@]/#/--exclude=*/kernel/}"
+	done
+	[ -n "$2" ] || cp -a "$dir"/usr/lib/linux-image-*/broadcom/*.dtb "$boot"
+	mv "$dir"/boot/vmlinuz-* "$boot/kernel8$2.img" 2>/dev/null ||
+		mv "$dir/usr/lib/modules/$version/vmlinuz" "$boot/kernel8$2.img" # from Linux 7 on
 	[ -d "$dir/usr/lib/modules" ] || mv "$dir/lib/modules" "$dir/usr/lib/"
-	version=$(ls "$dir/usr/lib/modules")
-	mv "$dir/usr/lib/modules" "$root/usr/lib/"
+	mkdir -p "$root/usr/lib/modules"
+	mv "$dir/usr/lib/modules/$version" "$root/usr/lib/modules/"
 	depmod -b "$root" "$version"
+	initramfs "$version" "$boot/initramfs8$2"
 }
 
-# initramfs makes the boot partition's initramfs8: busybox, init and modules.
+# kernels are the release's own, and where its backports have one that, too.
+kernels() {
+	local name= version
+	for version in $(cd "$root/packages" && printf '%s\n' linux-image-*.deb | sort -V); do
+		version=${version#linux-image-}
+		kernel "${version%%_*}" "$name"
+		name=-backports
+	done
+}
+
+# initramfs VERSION FILE makes a kernel's initramfs: busybox, init, modules, and the
+# programs of the root that the vendor's has.
 initramfs() {
-	local dir=$work/initramfs module
-	mkdir -p "$dir"/{bin,dev,modules,proc,root,sys}
+	local dir=$work/initramfs-$1 module program
+	mkdir -p "$dir"/{bin,dev,lib,modules,proc,root,sys}
 	# Bookworm's is in /bin, Trixie's in /usr/bin.
 	dpkg-deb --fsys-tarfile "$root"/packages/busybox-static_*.deb |
 		tar -x -O --wildcards '*bin/busybox' >"$dir/bin/busybox"
 	chmod 755 "$dir/bin/busybox"
-	cp "$here/init" "$dir/init"
+	cp "$here/initramfs/init" "$dir/init"
+	cp "$here/initramfs/$release" "$dir/vendor"
+	for program in $programs; do
+		cp "$root/usr/sbin/$program" "$dir/bin"
+		libraries "$dir/lib" "$dir/bin/$program"
+	done
 	for module in $modules; do
-		modprobe -d "$root" -S "$version" --show-depends "$module"
+		modprobe -d "$root" -S "$1" --show-depends "$module"
 	done | awk '$1 == "insmod" && !seen[$2]++ {print $2}' | while read -r module; do
 		case $module in
 		*.xz) xz -dc "$module" >"$dir/modules/$(basename "$module" .xz)" ;;
@@ -68,7 +88,19 @@ initramfs() {
 		esac
 		basename "$module" .xz >>"$dir/modules/order"
 	done
-	(cd "$dir" && find . | sort | cpio --quiet -o -H newc -R 0:0 | gzip -n) >"$boot/initramfs8"
+	(cd "$dir" && find . | sort | cpio --quiet -o -H newc -R 0:0 | gzip -n) >"$2"
+}
+
+# libraries DIR PROGRAM... copies what programs are linked to, and what that is.
+libraries() {
+	local dir=$1 file name
+	for file in "${@:2}"; do
+		for name in $(readelf -d "$file" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p') ld-linux-aarch64.so.1; do
+			[ ! -e "$dir/$name" ] || continue
+			cp -L "$(find "$root/usr/lib" -maxdepth 2 -name "$name" | head -n 1)" "$dir/$name"
+			libraries "$dir" "$dir/$name"
+		done
+	done
 }
 
 # users makes the first user, without a password, as the vendor's images have it.
@@ -107,8 +139,16 @@ files() {
 	enable sshswitch.service
 	enable regenerate_ssh_host_keys.service
 	case $release in
-	bookworm) enable userconfig.service ;;
-	trixie) enable rpi-resize.service && chmod 600 "$root/usr/lib/netplan/00-network-manager-all.yaml" ;;
+	bookworm)
+		enable userconfig.service
+		# Where Raspberry Pi Imager has systemd look for its script.
+		ln -s firmware/firstrun.sh "$root/boot/firstrun.sh"
+		;;
+	trixie)
+		enable rpi-resize.service
+		chmod 600 "$root/usr/lib/netplan/00-network-manager-all.yaml"
+		sed -i 's/^cloud_config_modules:$/&\n - raspberry_pi/' "$root/etc/cloud/cloud.cfg"
+		;;
 	esac
 }
 
@@ -121,6 +161,9 @@ partition() {
 		start=$boot_start, size=$boot_size, type=c
 		start=$root_start, size=$((size - root_start)), type=83
 	END
+	# The vendor's label has parted's boot code. Where there is none, parted takes the
+	# label for an empty one whenever it writes to it, and gives it another id.
+	printf '\xfa' | dd of="$image" bs=1 conv=notrunc status=none
 }
 
 # boot_partition makes and fills bootfs.
@@ -144,8 +187,7 @@ image=$work/image
 xattrs=(--xattrs --xattrs-include='*')
 [ -z "${FAKEROOTKEY:-}" ] || xattrs=()
 tar -x --numeric-owner "${xattrs[@]}" -p -f "$tarball" -C "$root" --exclude './dev/*'
-kernel
-initramfs
+kernels
 rm -r "$root/packages"
 files
 partition

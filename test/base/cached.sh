@@ -19,7 +19,7 @@ esac
 # key FILE... prints what tells one content of the files from another.
 key() { cat "$@" | sha256sum | cut -c 1-12; }
 
-mapfile -t sources < <(find build.sh debian.sh arm64.sh init root boot -type f | sort)
+mapfile -t sources < <(find build.sh debian.sh arm64.sh initramfs root boot -type f | sort)
 debian=$cache/$release-$(key debian.sh arm64.sh).tar
 tarball=$debian
 if [ "$name" = dhcpcd ]; then

@@ -15,13 +15,13 @@ export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 no_keys='mkdir -p "$1/etc/ssh"
 	touch "$1/etc/ssh/ssh_host_rsa_key" "$1/etc/ssh/ssh_host_ecdsa_key" "$1/etc/ssh/ssh_host_ed25519_key"'
 
-release=$1 out=$2
+release=$1 out=$2 suites=("$1")
 packages=systemd,systemd-sysv,systemd-timesyncd,udev,dbus,kmod,procps,sudo
 packages+=,iproute2,iputils-ping,netbase,nftables,iptables,bridge-utils,nfs-common,openssh-server
-packages+=,fdisk,dosfstools
+packages+=,fdisk,dosfstools,parted
 case $release in
 bookworm) packages+=,ifupdown,isc-dhcp-client ;;
-trixie) packages+=,network-manager,netplan.io,cloud-init ;;
+trixie) packages+=,network-manager,netplan.io,cloud-init suites+=(trixie-backports) ;; # for its kernel alone
 *) echo "release $release: want bookworm or trixie" >&2 && exit 1 ;;
 esac
 
@@ -38,6 +38,7 @@ apt-config dump Acquire | grep -iE '::(proxy|check-date|check-valid-until)' >"$s
 uri=$(mirror)
 [ -n "$uri" ] || { apt-get -q update >&2 && uri=$(mirror); }
 [ -n "$uri" ] || { echo "apt has no source of Debian, section main" >&2 && exit 1; }
+sources=("${suites[@]/#/deb $uri }")
 native=$(dpkg --print-architecture)
 architectures=$native
 [ "$native" = arm64 ] || architectures+=,arm64
@@ -48,4 +49,4 @@ mmdebstrap --quiet --architectures="$architectures" --variant=minbase --include=
 	--customize-hook="$(dirname "$0")/arm64.sh" \
 	--customize-hook='rm -rf "$1"/etc/apt/auth.conf* "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"' \
 	--customize-hook='rm -f "$1"/etc/ssh/ssh_host_* "$1/etc/hostname" "$1/etc/resolv.conf"' \
-	--format=tar "$release" "$out" "deb $uri $release main"
+	--format=tar "$release" "$out" "${sources[@]/%/ main}"
