@@ -3,7 +3,9 @@ package boot_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -18,17 +20,24 @@ import (
 )
 
 // A question is a command that a running system is asked on its serial console,
-// and what it must print: a regular expression for all of it, in which ROLE and
-// NUMBER stand for what they say.
+// and what it must print: a regular expression for all of it, in which ROLE, NUMBER
+// and NAME, of the host, stand for what they say.
 type question struct{ command, want string }
 
+// diskID prints the id of the disk with the root, as it is on the disk.
+const diskID = "fdisk -l /dev/$(lsblk -no PKNAME $(findmnt -no SOURCE /)) | sed -n 's/^Disk identifier: 0x//p'"
+
 var questions = []question{
-	{"hostname; cat /etc/hostname", `ROLE\nROLE\n`},
-	{"grep 127.0.1.1 /etc/hosts; getent ahostsv4 ROLE | head -n 1", `127\.0\.1\.1\tROLE\n127\.0\.1\.1 .*\n`},
+	{"hostname; cat /etc/hostname", `NAME\nNAME\n`},
+	{"grep 127.0.1.1 /etc/hosts; getent ahostsv4 NAME | head -n 1", `127\.0\.1\.1\tNAME\n127\.0\.1\.1 .*\n`},
+	{"getent hosts ROLE | wc -l", `[12]\n`}, // also where the host has another name
 	{"getent hosts p3", `172\.19\.181\.3 +p3\n`},
 	{"getent hosts controller", `172\.19\.181\.254 +controller.*\n`},
 	{"systemctl is-active multi-user.target", `active\n`},
-	{"wc -l </var/lib/vendor-firstboot.log", `1\n`},
+	{"wc -l </var/lib/vendor-firstboot.log", `1\n`}, // the disk got a new id once
+	{diskID + "; grep -c \"PARTUUID=$(" + diskID + ")-0[12]\" /etc/fstab /boot/firmware/cmdline.txt", `[0-9a-f]{8}\n/etc/fstab:2\n/boot/firmware/cmdline.txt:1\n`},
+	{"test $(df -B 1 --output=size / | tail -n 1) -gt 3000000000 && echo grown", `grown\n`}, // of a card of 4 GiB
+	{"clusterctrl verify ROLE --root / && echo as it should be", `as it should be\n`},
 	{"grep -o init=.* /boot/firmware/cmdline.old", `init=/usr/sbin/reconfig-clusterctrl ROLE *\n`},
 	{"wc -l </boot/firmware/cmdline.txt", `1\n`},
 	{"grep -c -e clusterctrl -e init= -e ttyGS0 /boot/firmware/cmdline.txt /proc/cmdline", `/boot/firmware/cmdline.txt:0\n/proc/cmdline:0\n`},
@@ -39,6 +48,7 @@ var questions = []question{
 	{"ls /etc/ssh | grep -c ^ssh_host_.*_key$", `[3-9]\n`},
 	{"systemctl is-enabled clusterctrl-hostkeys.service", `enabled\n`},
 	{"systemctl --failed --plain --no-legend | grep -e clusterctrl -e ttyGS0 -e machine-id -e ssh", ``},
+	{"journalctl -b -u systemd-udevd -p warning -o cat --no-pager | grep -e clusterctrl -e br0", ``},
 }
 
 var nodeQuestions = []question{
@@ -54,6 +64,7 @@ var nodeQuestions = []question{
 	// emulated board has none.
 	{"systemctl is-active clusterctrl-composite.service serial-getty@ttyGS0.service", `active\nactive\n`},
 	{"cat /sys/class/net/usb0/address", `00:22:82:ff:ff:[0-9a-f]{2}\n`},
+	{"until ip -4 -o address show usb0 | grep -o ' 172.19.181.NUMBER/24'; do sleep 0.1; done", ` 172\.19\.181\.NUMBER/24\n`},
 	{"cat /sys/kernel/config/usb_gadget/ClusterCTRL/strings/0x409/serialnumber", `NUMBER\n`},
 }
 
@@ -84,8 +95,7 @@ var kindQuestions = map[string][]question{
 var fallback = map[string]question{
 	base.Bookworm: {"grep Px /etc/dhcp/dhclient.conf; cat /etc/network/interfaces.d/clusterctrl",
 		`  fixed-address 172\.19\.181\.NUMBER; # ClusterCTRL Px\nauto usb0\niface usb0 inet dhcp\n\tmetric 1000\n`},
-	base.DHCPCD: {"grep '#ClusterCTRL' /etc/dhcpcd.conf; until ip -4 address show usb0 | grep -o 172.19.181.*/24; do sleep 0.1; done",
-		`static ip_address=172\.19\.181\.NUMBER/24 #ClusterCTRL\n172\.19\.181\.NUMBER/24\n`},
+	base.DHCPCD: {"grep '#ClusterCTRL' /etc/dhcpcd.conf", `static ip_address=172\.19\.181\.NUMBER/24 #ClusterCTRL\n`},
 	base.Trixie: {"cd /etc/NetworkManager/system-connections; stat -c '%a %U' clusterctrl-usb0.nmconnection; grep ^address clusterctrl-usb0.nmconnection",
 		`600 root\naddress1=172\.19\.181\.NUMBER/24\n`},
 }
@@ -95,46 +105,105 @@ var verdicts = map[string][]question{
 	base.Trixie: {{"udevadm verify --no-summary /etc/udev/rules.d/90-clusterctrl*.rules && echo right", `right\n`}},
 }
 
-// Which of them run without -all: names of each length and a controller, and once
-// the release with cloud-init, which takes twice as long. With -short it is one.
-var boots = []struct {
+// A trial is one card: what it is to be, and what was done to it before it is booted.
+type trial struct {
 	release string
-	roles   []string
-	always  []string
-}{
-	{base.Bookworm, []string{"p1", "p16", "p252", "cbridge", "cnat"}, []string{"p1", "p16", "p252", "cbridge"}},
-	{base.DHCPCD, []string{"p16", "cbridge"}, nil},
-	{base.Trixie, []string{"p1", "p16", "p252", "cbridge", "cnat"}, []string{"p1"}},
+	kernel  string // empty for the release's own
+	custom  customisation
+	role    string
 }
 
-// TestRoles boots an image for each role until it is an ordinary system, and asks
-// that what it is. No two are the same machine.
+// backports is the newest kernel that Debian has for a release.
+const backports = "-backports"
+
+func (t trial) String() string {
+	return strings.ReplaceAll(strings.Join([]string{t.release + t.kernel, string(t.custom), t.role}, "/"), "//", "/")
+}
+
+// trials are those that run with -all. Nodes have names of each length.
+func trials() []trial {
+	var all []trial
+	for _, role := range []string{"p1", "p16", "p252", "cnat"} {
+		all = append(all, trial{base.Bookworm, "", "", role}, trial{base.Trixie, "", "", role})
+	}
+	for _, role := range []string{"p7", "cbridge"} {
+		all = append(all, trial{base.DHCPCD, "", "", role})
+		for _, custom := range []customisation{"", firstrun, customTOML} {
+			all = append(all, trial{base.Bookworm, "", custom, role})
+		}
+		for _, kernel := range []string{"", backports} {
+			all = append(all, trial{base.Trixie, kernel, "", role}, trial{base.Trixie, kernel, cloudinit, role})
+		}
+	}
+	return all
+}
+
+// usual are those that run without -all: each release, kernel and customisation once.
+// Trixie takes twice as long as Bookworm. With -short it is the first.
+var usual = []trial{
+	{base.Bookworm, "", firstrun, "p7"},
+	{base.Bookworm, "", customTOML, "cbridge"},
+	{base.Bookworm, "", "", "p252"},
+	{base.Trixie, "", "", "cnat"},
+	{base.Trixie, backports, cloudinit, "p7"},
+}
+
+// TestRoles boots cards until each is an ordinary system, and asks that what it is. No
+// two are the same machine.
 func TestRoles(t *testing.T) {
-	for _, tt := range boots {
-		t.Run(tt.release, func(t *testing.T) {
-			image := build(t, base.Path(t, tt.release), "-p1.img", "--nodes", "1", "--no-nat")
-			seen := map[string]string{}
-			for _, role := range tt.roles {
-				if testing.Short() && (tt.release != base.Bookworm || role != "p1") {
-					continue
+	tried := usual
+	switch {
+	case *all:
+		tried = trials()
+	case testing.Short():
+		tried = tried[:1]
+	}
+	images, seen, secrets := map[string]string{}, map[string]trial{}, makeSecrets(t)
+	for _, tt := range tried {
+		if images[tt.release] == "" {
+			images[tt.release] = build(t, base.Path(t, tt.release), "-p1.img", "--nodes", "1", "--no-nat")
+		}
+		t.Run(tt.String(), func(t *testing.T) {
+			card := cardFor(t, images[tt.release], tt.role, func(tree *rootfs.Image) error {
+				return errors.Join(letIn(tree), tt.chooseKernel(tree), tt.custom.apply(tree, secrets))
+			})
+			enlarge(t, card)
+			m, ctx := newMachine(t, lab.Config{Model: "raspi3b", Image: card, InPlace: true})
+			b := bootOften(t, ctx, m, tt)
+			b.ask(t, ctx, tt.questions())
+			for _, command := range []string{"cat /etc/machine-id", "cat /etc/ssh/ssh_host_ed25519_key.pub", diskID} {
+				id := b.run(t, ctx, command)
+				if other, ok := seen[id]; ok {
+					t.Errorf("%s: %q, as %v has", command, id, other)
 				}
-				if !*all && !slices.Contains(tt.always, role) {
-					continue
-				}
-				t.Run(role, func(t *testing.T) {
-					m, ctx := newMachine(t, lab.Config{Model: "raspi3b", Image: cardFor(t, image, role, letIn), InPlace: true})
-					b := bootOften(t, ctx, m, tt.release, role)
-					b.ask(t, ctx, questionsFor(tt.release, role))
-					for _, command := range []string{"cat /etc/machine-id", "cat /etc/ssh/ssh_host_ed25519_key.pub"} {
-						id := b.run(t, ctx, command)
-						if other, ok := seen[id]; ok {
-							t.Errorf("%s: %q, as %s has", command, id, other)
-						}
-						seen[id] = role
-					}
-				})
+				seen[id] = tt
 			}
 		})
+	}
+}
+
+// chooseKernel has the firmware start the kernel.
+func (tt trial) chooseKernel(tree *rootfs.Image) error {
+	if tt.kernel == "" {
+		return nil
+	}
+	name := path.Join(path.Dir(tree.CommandLine()), "config.txt")
+	text, err := fs.ReadFile(tree, name)
+	if err != nil {
+		return err
+	}
+	return tree.WriteFile(name, fmt.Appendf(text, "\n[all]\nkernel=kernel8%s.img\n", tt.kernel), 0o755)
+}
+
+// enlarge makes a card twice as large as the image: a first boot grows the root.
+func enlarge(t *testing.T, card string) {
+	t.Helper()
+	info, err := os.Stat(card)
+	if err == nil {
+		err = os.Truncate(card, 2*info.Size())
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -193,16 +262,19 @@ func letIn(tree *rootfs.Image) error {
 // A system has a shell on its console.
 type system struct{ *lab.Boot }
 
-// bootOften boots a new card: for ours, for the vendor's first boot where that is
-// a boot of its own, and to a shell.
-func bootOften(t *testing.T, ctx context.Context, m *lab.Machine, release, role string) system {
+// bootOften boots a new card: for ours, for the vendor's first boot and for Imager's
+// script where these are boots of their own, and to a shell.
+func bootOften(t *testing.T, ctx context.Context, m *lab.Machine, tt trial) system {
 	t.Helper()
 	restarts(t, ctx, boot(t, ctx, m), "clusterctrl: change files", "clusterctrl: restart")
-	if release != base.Trixie {
+	if tt.release != base.Trixie {
+		restarts(t, ctx, boot(t, ctx, m))
+	}
+	if tt.custom == firstrun {
 		restarts(t, ctx, boot(t, ctx, m))
 	}
 	b := boot(t, ctx, m)
-	for _, text := range []string{role + " login: root (automatic login)", "# "} {
+	for _, text := range []string{tt.custom.name(tt.role) + " login: root (automatic login)", "# "} {
 		if _, err := b.Expect(ctx, text); err != nil {
 			t.Fatal(err)
 		}
@@ -239,19 +311,16 @@ func (s system) ask(t *testing.T, ctx context.Context, questions []question) {
 	}
 }
 
-func questionsFor(release, role string) []question {
-	kind := slices.Concat(controllerQuestions, kindQuestions[role])
-	number, isNode := strings.CutPrefix(role, "p")
+func (tt trial) questions() []question {
+	kind := slices.Concat(controllerQuestions, kindQuestions[tt.role])
+	number, isNode := strings.CutPrefix(tt.role, "p")
 	if isNode {
-		kind = append(slices.Clone(nodeQuestions), fallback[release])
+		kind = append(slices.Clone(nodeQuestions), fallback[tt.release])
 	}
+	words := strings.NewReplacer("ROLE", tt.role, "NUMBER", number, "NAME", tt.custom.name(tt.role))
 	var all []question
-	for _, q := range slices.Concat(questions, verdicts[release], kind) {
-		all = append(all, question{words(q.command, role, number), words(q.want, role, number)})
+	for _, q := range slices.Concat(questions, kind, verdicts[tt.release], tt.custom.questions(tt.role)) {
+		all = append(all, question{words.Replace(q.command), words.Replace(q.want)})
 	}
 	return all
-}
-
-func words(text, role, number string) string {
-	return strings.NewReplacer("ROLE", role, "NUMBER", number).Replace(text)
 }
