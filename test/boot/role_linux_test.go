@@ -25,7 +25,7 @@ import (
 type question struct{ command, want string }
 
 // diskID prints the id of the disk with the root, as it is on the disk.
-const diskID = "fdisk -l /dev/$(lsblk -no PKNAME $(findmnt -no SOURCE /)) | sed -n 's/^Disk identifier: 0x//p'"
+const diskID = "fdisk -l /dev/$(lsblk -no pkname $(findmnt -no SOURCE /)) | sed -n 's/^Disk identifier: 0x//p'"
 
 var questions = []question{
 	{"hostname; cat /etc/hostname", `NAME\nNAME\n`},
@@ -38,7 +38,7 @@ var questions = []question{
 	{diskID + "; grep -c \"PARTUUID=$(" + diskID + ")-0[12]\" /etc/fstab /boot/firmware/cmdline.txt", `[0-9a-f]{8}\n/etc/fstab:2\n/boot/firmware/cmdline.txt:1\n`},
 	{"test $(df -B 1 --output=size / | tail -n 1) -gt 3000000000 && echo grown", `grown\n`}, // of a card of 4 GiB
 	{"clusterctrl verify ROLE --root / && echo as it should be", `as it should be\n`},
-	{"grep -o init=.* /boot/firmware/cmdline.old", `init=/usr/sbin/reconfig-clusterctrl ROLE *\n`},
+	{"grep -o init=.* /boot/firmware/cmdline.old", `init=/usr/sbin/reconfig-clusterctrl ROLE *( systemd.run=.*)?\n`},
 	{"wc -l </boot/firmware/cmdline.txt", `1\n`},
 	{"grep -c -e clusterctrl -e init= -e ttyGS0 /boot/firmware/cmdline.txt /proc/cmdline", `/boot/firmware/cmdline.txt:0\n/proc/cmdline:0\n`},
 	{"grep -c -w resize /boot/firmware/cmdline.txt", `0\n`},
