@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"clusterctrl/internal/lab"
@@ -158,13 +159,17 @@ func TestRoles(t *testing.T) {
 	case testing.Short():
 		tried = tried[:1]
 	}
-	images, seen, secrets := map[string]string{}, map[string]trial{}, makeSecrets(t)
+	images, secrets := map[string]string{}, makeSecrets(t)
+	var mu sync.Mutex // of seen
+	seen := map[string]trial{}
 	for _, tt := range tried {
 		if images[tt.release] == "" {
 			images[tt.release] = build(t, base.Path(t, tt.release), "-p1.img", "--nodes", "1", "--no-nat")
 		}
+		image := images[tt.release]
 		t.Run(tt.String(), func(t *testing.T) {
-			card := cardFor(t, images[tt.release], tt.role, func(tree *rootfs.Image) error {
+			t.Parallel() // a machine uses one processor
+			card := cardFor(t, image, tt.role, func(tree *rootfs.Image) error {
 				return errors.Join(letIn(tree), tt.chooseKernel(tree), tt.custom.apply(tree, secrets))
 			})
 			enlarge(t, card)
@@ -173,10 +178,13 @@ func TestRoles(t *testing.T) {
 			b.ask(t, ctx, tt.questions())
 			for _, command := range []string{"cat /etc/machine-id", "cat /etc/ssh/ssh_host_ed25519_key.pub", diskID} {
 				id := b.run(t, ctx, command)
-				if other, ok := seen[id]; ok {
+				mu.Lock()
+				other, ok := seen[id]
+				seen[id] = tt
+				mu.Unlock()
+				if ok {
 					t.Errorf("%s: %q, as %v has", command, id, other)
 				}
-				seen[id] = tt
 			}
 		})
 	}
