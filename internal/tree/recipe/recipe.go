@@ -109,10 +109,13 @@ func (s System) lay() []edit.Edit {
 	return edits
 }
 
-// Units returns the unit files and presets of systemd that all members have, by
-// their names in a tree: for packages, which are made without one.
+// Units returns the unit files of systemd that all members have, by their names in a
+// tree: for packages, which are made without one. A package's presets leave all units
+// off; those that a role brings come before them.
 func Units() map[string]string {
-	units := map[string]string{}
+	units := map[string]string{
+		"usr/lib/systemd/system-preset/60-clusterctrl.preset": "# A role enables what it needs.\ndisable clusterctrl-*.service\n",
+	}
 	for _, e := range (System{}).lay() {
 		if file, ok := e.(edit.WriteFile); ok && strings.HasPrefix(file.Name, "usr/lib/systemd/") {
 			units[file.Name] = file.Data
