@@ -59,24 +59,21 @@ func wait(t *testing.T, b *lab.Boot, want lab.Outcome) {
 }
 
 // TestRestart boots a program as PID 1 again and again: it restarts, listens
-// until the power is cut, leaves the kernel alone, and switches off.
+// until the power is cut, leaves the kernel alone, and switches off. QEMU's Pi Zero
+// now and then stops in the middle of this; package test/boot has a first boot there.
 func TestRestart(t *testing.T) {
 	for _, tt := range []struct {
-		model, tree string
-		arch        labtest.Arch
+		model string
+		arch  labtest.Arch
 	}{
-		{"raspi0", "bcm2835-rpi-zero.dtb", labtest.ARMv6},
-		{"amd64", "", labtest.AMD64},
-		{"arm64", "", labtest.ARM64},
+		{"amd64", labtest.AMD64},
+		{"arm64", labtest.ARM64},
 	} {
 		t.Run(tt.model, func(t *testing.T) {
 			kernel := labtest.NewKernel(t, tt.arch)
 			software := &lab.Software{
 				Kernel:    kernel.Image,
 				Initramfs: kernel.Initramfs(t, labtest.Initramfs{Init: labtest.Program(t, tt.arch, "labtest/restarter")}),
-			}
-			if tt.tree != "" {
-				software.DeviceTree = kernel.Tree(tt.tree)
 			}
 			m, ctx := machine(t, lab.Config{Model: tt.model, Software: software})
 

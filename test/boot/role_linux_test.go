@@ -146,7 +146,7 @@ var usual = []trial{
 	{base.Bookworm, "", customTOML, "cbridge"},
 	{base.Bookworm, "", "", "p252"},
 	{base.Trixie, "", "", "cnat"},
-	{base.Trixie, backports, cloudinit, "p7"},
+	{base.Trixie, backports, "", "p7"},
 }
 
 // TestRoles boots cards until each is an ordinary system, and asks that what it is. No
