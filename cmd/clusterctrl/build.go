@@ -199,7 +199,7 @@ func (f buildFlags) format() (packed.Format, error) {
 	return format, nil
 }
 
-// named refuses an empty name of a file, mostly a variable that somebody forgot to
+// named refuses an empty name of a file, mostly a variable that the user forgot to
 // set, where the flag would do nothing then.
 func named(cmd *cobra.Command, flags ...string) error {
 	for _, name := range flags {

@@ -35,7 +35,7 @@ func (o Overlay) Stat(name string) (fs.FileInfo, error) {
 }
 
 // A Dir is a directory whose files a node may write to while they are served. No
-// link leads out of it, and opening a pipe does not wait for somebody to write
+// link leads out of it, and opening a pipe does not wait for a program to write
 // to it.
 type Dir struct{ *os.Root }
 

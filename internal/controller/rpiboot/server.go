@@ -52,7 +52,7 @@ type Event struct {
 
 const bootcode = "bootcode.bin"
 
-// isFirmware tells the files of the firmware from those of a system.
+// isFirmware reports whether a file is part of the firmware, not of a system.
 func isFirmware(name string) bool {
 	return name == bootcode ||
 		strings.HasPrefix(name, "start") && strings.HasSuffix(name, ".elf") ||
@@ -69,7 +69,7 @@ func (f firmware) Open(name string) (fs.File, error) {
 	return f.FS.Open(name)
 }
 
-// common returns where files lie that are nobody's own. They are the controller's,
+// common returns the trees that all Pis share. Their files are the controller's,
 // and may be links to anywhere.
 func (s *Server) common(chip string) Overlay {
 	var trees Overlay

@@ -135,7 +135,7 @@ func (s *Server) serveDevice(a address) (last bool, err error) {
 
 // romTries is how often a ROM is offered bootcode. Some Zero 2 W stall for a
 // while. A program that asks for files is not offered anything twice: after a
-// failure nobody knows which message comes next.
+// failure the server cannot tell which message comes next.
 const romTries = 5
 
 // A transport is a device as the protocol uses it.

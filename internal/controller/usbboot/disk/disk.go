@@ -44,7 +44,7 @@ type Disk struct {
 
 	flushing sync.Mutex
 	saved    bitmap // the map as it is in the file
-	failed   error  // of a flush: what became of the data before it nobody knows
+	failed   error  // of a flush: the data before it may be lost
 
 	read, written atomic.Int64
 }

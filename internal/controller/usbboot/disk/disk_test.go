@@ -309,7 +309,7 @@ func (m model) check(c *card) error {
 	}
 	for i, s := range m {
 		if !s.any && !s.may[string(got[i*sector:(i+1)*sector])] {
-			return fmt.Errorf("sector %d holds what nobody wrote there, or what was safe is lost", i)
+			return fmt.Errorf("sector %d holds neither what the last flush made safe nor what was written since", i)
 		}
 	}
 	return nil

@@ -50,7 +50,7 @@ func unpack(ctx context.Context, archive io.Reader, into []*os.Root) error {
 
 var errCutShort = errors.New("the archive is cut short")
 
-// An ending reader knows whether somebody read on where there was no more. The
+// An ending reader knows whether a read was made behind its end. The
 // package tar takes that for the end of an archive, which has blocks of zeros there.
 type ending struct {
 	from io.Reader
