@@ -15,8 +15,10 @@ import (
 	"clusterctrl/internal/linux/usbfs"
 )
 
-// usbDevices is where the kernel lists what is on its buses, by path.
-const usbDevices = "/sys/bus/usb/devices"
+// sysDevices is where the kernel lists what is on its buses, by path.
+const sysDevices = "/sys/bus/usb/devices"
+
+var usbDevices = sysDevices // tests have a list of their own
 
 // Run serves every bare Pi that is or comes onto a bus, all at the same time, until
 // ctx ends or, if Once is set, a Pi has its system. One Pi's failure is reported and
@@ -61,8 +63,10 @@ func (b *bus) look() (done bool, err error) {
 		if !ok {
 			continue
 		}
-		there[a] = true
-		if !b.known[a] {
+		if b.known[a] || configured(dir) {
+			there[a] = true
+		}
+		if there[a] && !b.known[a] {
 			go b.serve(a)
 		}
 	}
@@ -79,6 +83,11 @@ func candidate(dir string) (address, bool) {
 	number, err2 := strconv.Atoi(attribute(dir, "devnum"))
 	return address{filepath.Base(dir), bus, number}, errors.Join(err, err2) == nil
 }
+
+// configured reports whether the kernel has chosen a device's configuration, without
+// which there is no interface to claim. The kernel tells of a new device before it
+// chooses, and of the device's interfaces afterwards.
+func configured(dir string) bool { return attribute(dir, "bConfigurationValue") != "" }
 
 // attribute returns what sysfs says, nothing of a device that has gone.
 func attribute(dir, name string) string {

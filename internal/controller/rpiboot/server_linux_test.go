@@ -26,6 +26,36 @@ func write(t *testing.T, dir string, files map[string]string) {
 	}
 }
 
+// TestLookUnconfigured has a device that the kernel has told of and not yet
+// configured be looked at again when its interfaces come.
+func TestLookUnconfigured(t *testing.T) {
+	usbDevices = t.TempDir()
+	t.Cleanup(func() { usbDevices = sysDevices })
+	write(t, usbDevices, map[string]string{
+		"1-1/idVendor": "0a5c\n", "1-1/busnum": "240\n", "1-1/devnum": "5\n", "1-1/bConfigurationValue": "\n",
+	})
+	failed := make(chan Event, 1)
+	b := bus{server: &Server{Report: func(e Event) { failed <- e }}}
+	look := func() {
+		t.Helper()
+		if _, err := b.look(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look()
+	if len(b.known) > 0 {
+		t.Fatalf("served before it is configured: %v", b.known)
+	}
+	write(t, usbDevices, map[string]string{"1-1/bConfigurationValue": "1\n"})
+	look()
+	if e := <-failed; e.Step != Failed || e.Path != "1-1" { // there is no such file in /dev
+		t.Fatalf("got %+v", e)
+	}
+	if look(); !b.known[address{"1-1", 240, 5}] || len(failed) > 0 {
+		t.Fatalf("served twice, or not known: %v", b.known)
+	}
+}
+
 // TestOverlay says which of the files of one name a Pi gets.
 func TestOverlay(t *testing.T) {
 	dir := t.TempDir()
