@@ -33,3 +33,11 @@ const (
 	InternalBridge = "brint"
 	Uplink         = "eth0"
 )
+
+// DiskPort is the TCP port, NBD's own, at [ControllerNFSAddr] where the controller gives
+// nodes without cards their disks. A disk has the name of its node there.
+const DiskPort = 10809
+
+// DiskArg is the word of the kernel's command line that says where a node's disk is:
+// nbdroot=172.19.180.254/p7.
+const DiskArg = "nbdroot"

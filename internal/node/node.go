@@ -94,3 +94,10 @@ func (id ID) Port() string { return PortPrefix + strconv.Itoa(int(id)) }
 
 // NFSRoot is the directory on the controller that the node boots from over USB.
 func (id ID) NFSRoot() string { return NFSRoots + "/" + id.String() }
+
+// Disk is the file on the controller with what the node, which boots over USB, changed on
+// its disk.
+func (id ID) Disk() string { return Disks + "/" + id.String() }
+
+// DiskWord is the value of [DiskArg] for the node.
+func (id ID) DiskWord() string { return ControllerNFSAddr.String() + "/" + id.String() }

@@ -11,6 +11,7 @@ const (
 	StateDir      = "/var/lib/clusterctrl"
 	RPIBootDir    = StateDir + "/boot"
 	NFSRoots      = StateDir + "/nfs"
+	Disks         = StateDir + "/disk" // of nodes without cards: a file for each, and their bases in base
 )
 
 // An Alias is another name of the program on a Pi, by which units, kernel command
