@@ -101,7 +101,7 @@ func buildCommand() *cobra.Command {
 	f.addFlags(cmd)
 	fl.BoolVar(&f.json, "json", false, "print what was made as JSON")
 	completeDir(cmd, "output")
-	complete(cmd, "compress", string(packed.Zstd), string(packed.XZ), string(packed.Gzip))
+	complete(cmd, "compress", packed.Zstd, packed.XZ, packed.Gzip)
 	return cmd
 }
 
@@ -116,8 +116,12 @@ func addSums(cmd *cobra.Command, sums *bool, usage string) {
 }
 
 // complete has shells offer the words that a flag takes.
-func complete(cmd *cobra.Command, flag string, words ...cobra.Completion) {
-	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+func complete[W ~string](cmd *cobra.Command, flag string, words ...W) {
+	var completions []cobra.Completion
+	for _, w := range words {
+		completions = append(completions, string(w))
+	}
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(completions, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // there is no such flag
 	}
 }

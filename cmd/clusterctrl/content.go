@@ -50,8 +50,8 @@ func (f *contentFlags) addFlags(cmd *cobra.Command) {
 	fl.StringVar(&f.gadget, "gadget", string(node.RNDIS), "the `CARD` that nodes show on USB: rndis, ncm or ecm")
 	fl.StringVar(&f.network, "network", "", "configure this network `PROGRAM` instead of the one found")
 	fl.StringVar(&f.country, "wifi-country", "", "`CODE` of the country whose Wi-Fi rules apply, such as DE")
-	complete(cmd, "gadget", string(node.RNDIS), string(node.NCM), string(node.ECM))
-	complete(cmd, "network", string(rootfs.DHCPCD), string(rootfs.IfUpDown), string(rootfs.NetworkManager))
+	complete(cmd, "gadget", node.Gadgets...)
+	complete(cmd, "network", rootfs.NetworkPrograms...)
 }
 
 // settingFlags are those that count when an image is made from a base.

@@ -93,7 +93,7 @@ func labUpCommand() *cobra.Command {
 	completeDir(cmd, "kernel")
 	cmd.Flags().IntVar(&f.memory, "memory", 512, "give each machine `MIB` of memory")
 	cmd.Flags().StringVar(&f.board, "board", "", "give the controller a `BOARD` that switches the nodes: hat, ctrl or none (default: hat up to p4, else ctrl)")
-	complete(cmd, "board", string(lab.HAT), string(lab.CTRL), string(lab.Mains))
+	complete(cmd, "board", lab.HAT, lab.CTRL, lab.Mains)
 	cmd.Flags().BoolVar(&f.on, "on", false, "switch all nodes on at the start")
 	return cmd
 }

@@ -73,7 +73,7 @@ func serveCommand() *cobra.Command {
 	fl.StringVar(&f.listen, "listen", defaultListen, "listen at `ADDR:PORT`; 0.0.0.0 lets other computers in")
 	fl.StringVar(&f.manifest, "manifest", serve.ManifestName, "write the file for Raspberry Pi Imager to `FILE`, gone at the end")
 	fl.BoolVar(&f.json, "json", false, "print the addresses as JSON")
-	complete(cmd, "compress", string(packed.Zstd), string(packed.XZ), string(packed.Gzip))
+	complete(cmd, "compress", packed.Zstd, packed.XZ, packed.Gzip)
 	return cmd
 }
 

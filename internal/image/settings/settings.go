@@ -205,8 +205,8 @@ func (s Settings) checks() []check {
 		{"password", s.checkPassword()},
 		{"password-hash", s.checkHash()},
 		{"authorized-keys", s.checkKeys()},
-		{"gadget", checkWord("gadget function", s.Gadget, "rndis", "ncm", "ecm")},
-		{"network", checkWord("network", s.Network, "", "dhcpcd", "ifupdown", "networkmanager")},
+		{"gadget", checkWord("gadget", node.Gadget(s.Gadget), node.Gadgets)},
+		{"network", s.checkNetwork()},
 		{"wifi-country", s.checkCountry()},
 	}
 }
@@ -280,11 +280,22 @@ func (s Settings) checkHash() error {
 	return nil
 }
 
-func checkWord(what, word string, allowed ...string) error {
+func (s Settings) checkNetwork() error {
+	if s.Network == "" {
+		return nil
+	}
+	return checkWord("network", rootfs.NetworkProgram(s.Network), rootfs.NetworkPrograms)
+}
+
+func checkWord[W ~string](what string, word W, allowed []W) error {
 	if slices.Contains(allowed, word) {
 		return nil
 	}
-	return fmt.Errorf("%s %q: want %s", what, word, strings.Join(slices.DeleteFunc(allowed, func(w string) bool { return w == "" }), ", "))
+	var list []string
+	for _, w := range allowed {
+		list = append(list, string(w))
+	}
+	return fmt.Errorf("%s %q: want %s", what, word, strings.Join(list, ", "))
 }
 
 // A Size is a number of bytes.

@@ -56,7 +56,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"user alone", FileName, "nat = true\nuser = \"anna\"\n", `line 2: user "anna" has no password`},
 		{"both", FileName, "password = \"a\"\npassword-hash = \"$6$a$b\"\n", "line 1: password and password-hash"},
 		{"no hash", FileName, "password-hash = \"secret\"\n", "line 1: password-hash: want a hash"},
-		{"gadget", FileName, "gadget = \"eem\"\n", `line 1: gadget function "eem": want rndis, ncm, ecm`},
+		{"gadget", FileName, "gadget = \"eem\"\n", `line 1: gadget "eem": want rndis, ncm, ecm`},
 		{"network", FileName, "network = \"x\"\n", `line 1: network "x": want dhcpcd, ifupdown, networkmanager`},
 		{"user's name", FileName, "ssh = true\nuser = \"Anna\"\npassword = \"x\"\n", `line 2: user "Anna": want a lower-case letter`},
 		{"root", FileName, "password = \"x\"\nuser = \"root\"\n", `line 2: user "root" exists already`},
@@ -171,13 +171,13 @@ func FuzzParseShell(f *testing.F) {
 func TestUnquoteAsShell(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		value := rapid.StringOf(rapid.SampledFrom([]rune(`ab '"# 1:=!*~`))).Draw(t, "value")
-		got, err := unquote(value)
+		got, err := plainValue(value)
 		if err != nil || strings.ContainsAny(value, "~*") {
 			return
 		}
 		want, err := exec.Command("sh", "-c", "X="+value+"\nprintf %s \"$X\"").Output()
 		if err != nil || got != string(want) {
-			t.Fatalf("unquote(%q) = %q; sh says %q, %v", value, got, want, err)
+			t.Fatalf("plainValue(%q) = %q; sh says %q, %v", value, got, want, err)
 		}
 	})
 }

@@ -10,13 +10,20 @@ import (
 	"strings"
 	"unicode"
 
+	"clusterctrl/internal/tree/defaults"
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// A knob carries the value of a shell variable over.
-type knob func(s *Settings, value string) error
+// A knob is a shell variable that is read here.
+type knob struct {
+	key string // of the setting, as [Settings] names it
+	set setter
+}
 
-func number(field func(*Settings) *int) knob {
+// A setter carries the value of a shell variable over.
+type setter func(s *Settings, value string) error
+
+func number(field func(*Settings) *int) setter {
 	return func(s *Settings, value string) error {
 		n, err := strconv.Atoi(value)
 		if err != nil {
@@ -27,14 +34,14 @@ func number(field func(*Settings) *int) knob {
 	}
 }
 
-func text(field func(*Settings) *string) knob {
+func text(field func(*Settings) *string) setter {
 	return func(s *Settings, value string) error {
 		*field(s) = value
 		return nil
 	}
 }
 
-func boolean(field func(*Settings) *bool) knob {
+func boolean(field func(*Settings) *bool) setter {
 	return func(s *Settings, value string) error {
 		switch value {
 		case "1":
@@ -49,7 +56,7 @@ func boolean(field func(*Settings) *bool) knob {
 }
 
 // growth reads a size; a number alone counts in MiB.
-func growth(f rootfs.Flavour) knob {
+func growth(f rootfs.Flavour) setter {
 	return func(s *Settings, value string) error {
 		if _, err := strconv.Atoi(value); err == nil {
 			value += "M"
@@ -67,18 +74,18 @@ func growth(f rootfs.Flavour) knob {
 }
 
 var knobs = map[string]knob{
-	"MAXPLITE":        number(func(s *Settings) *int { return &s.Lite }),
-	"MAXPSTD":         number(func(s *Settings) *int { return &s.Standard }),
-	"MAXPFULL":        number(func(s *Settings) *int { return &s.Full }),
-	"REV":             number(func(s *Settings) *int { return &s.Revision }),
-	"USERNAME":        text(func(s *Settings) *string { return &s.User }),
-	"PASSWORD":        text(func(s *Settings) *string { return &s.Password }),
-	"ENABLESSH":       boolean(func(s *Settings) *bool { return &s.SSH }),
-	"SERIALAUTOLOGIN": boolean(func(s *Settings) *bool { return &s.SerialAutologin }),
-	"MAKECNAT":        boolean(func(s *Settings) *bool { return &s.NAT }),
-	"GROWLITE":        growth(rootfs.Lite),
-	"GROWSTD":         growth(rootfs.Standard),
-	"GROWFULL":        growth(rootfs.Full),
+	"MAXPLITE":        {"lite", number(func(s *Settings) *int { return &s.Lite })},
+	"MAXPSTD":         {"standard", number(func(s *Settings) *int { return &s.Standard })},
+	"MAXPFULL":        {"full", number(func(s *Settings) *int { return &s.Full })},
+	"REV":             {"revision", number(func(s *Settings) *int { return &s.Revision })},
+	"USERNAME":        {"user", text(func(s *Settings) *string { return &s.User })},
+	"PASSWORD":        {"password", text(func(s *Settings) *string { return &s.Password })},
+	"ENABLESSH":       {"ssh", boolean(func(s *Settings) *bool { return &s.SSH })},
+	"SERIALAUTOLOGIN": {"serial-autologin", boolean(func(s *Settings) *bool { return &s.SerialAutologin })},
+	"MAKECNAT":        {"nat", boolean(func(s *Settings) *bool { return &s.NAT })},
+	"GROWLITE":        {"grow", growth(rootfs.Lite)},
+	"GROWSTD":         {"grow", growth(rootfs.Standard)},
+	"GROWFULL":        {"grow", growth(rootfs.Full)},
 }
 
 var assignment = regexp.MustCompile(`(?s)^(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)(\+?)=(.*)$`)
@@ -136,9 +143,9 @@ func (f *shellFile) take(at int, line string) error {
 	case appends:
 		return fmt.Errorf("%s+=: want %s=value", name, name)
 	}
-	value, err := unquote(value)
+	value, err := plainValue(value)
 	if err == nil {
-		err = knob(&f.settings, value)
+		err = knob.set(&f.settings, value)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -156,7 +163,7 @@ var setsKnob = regexp.MustCompile(`(?:^|[\s;&|])([A-Za-z_][A-Za-z0-9_]*)\+?=`)
 // ". ./config-local.sh". A command that could set a knob is an error.
 func (f *shellFile) command(at int, line string) error {
 	for _, m := range setsKnob.FindAllStringSubmatch(line, -1) {
-		if knobs[m[1]] != nil {
+		if _, known := knobs[m[1]]; known {
 			return fmt.Errorf("%.40q: want %s=value alone: no shell runs this file", line, m[1])
 		}
 	}
@@ -200,22 +207,17 @@ func logicalLines(file string) iter.Seq[string] {
 // goesOn reports whether a line ends within quotes or within an array's brackets, or
 // with a backslash.
 func goesOn(line string) bool {
-	quote, brackets, before := rune(0), 0, ' '
-	comment := false
+	brackets, before, comment := 0, ' ', false
+	var quotes defaults.Quotes
 	for _, r := range line {
 		switch {
 		case comment:
 			comment = r != '\n'
-		case before == '\\' && quote != '\'':
+		case before == '\\' && quotes.Open != '\'':
 			r = ' ' // it counts for nothing, and escapes nothing
-		case quote != 0:
-			if r == quote {
-				quote = 0
-			}
+		case quotes.Mark(r), quotes.Open != 0:
 		case r == '#' && (before == ' ' || before == '\t' || before == '\n'):
 			comment = true
-		case r == '\'' || r == '"':
-			quote = r
 		case r == '(' && before == '=', r == '(' && brackets > 0:
 			brackets++
 		case r == ')' && brackets > 0:
@@ -223,18 +225,20 @@ func goesOn(line string) bool {
 		}
 		before = r
 	}
-	return quote != 0 || brackets > 0 || !comment && before == '\\'
+	return quotes.Open != 0 || brackets > 0 || !comment && before == '\\'
 }
 
-// checkShell names the line of the variable that a setting came from.
+// checkShell checks the settings, and names the variable and the line that a wrong one
+// came from.
 func checkShell(s Settings, lines map[string]int) error {
-	variables := map[string]string{
-		"lite": "MAXPLITE", "standard": "MAXPSTD", "full": "MAXPFULL", "revision": "REV", "user": "USERNAME", "password": "PASSWORD",
-	}
 	for _, c := range s.checks() {
+		for name, at := range lines {
+			if c.err != nil && knobs[name].key == c.key {
+				return fmt.Errorf("line %d: %s: %w", at, name, c.err)
+			}
+		}
 		if c.err != nil {
-			name := variables[c.key]
-			return fmt.Errorf("line %d: %s: %w", lines[name], name, c.err)
+			return c.err
 		}
 	}
 	return nil
@@ -242,31 +246,26 @@ func checkShell(s Settings, lines map[string]int) error {
 
 var errExpansion = errors.New("want a plain value: $, ` and \\ need single quotes around them here")
 
-// unquote removes quotes and a comment at the end, as sh(1) does.
-func unquote(value string) (string, error) {
+// plainValue returns what sh(1) would make of a value: without quotes, and without a
+// comment at the end. What needs a shell is an error.
+func plainValue(value string) (string, error) {
 	var b strings.Builder
-	quote := rune(0)
+	var quotes defaults.Quotes
 	for i, r := range value {
 		switch {
-		case quote == 0 && (r == '\'' || r == '"'):
-			quote = r
-		case r == quote && quote != 0:
-			quote = 0
-		case quote != '\'' && (r == '$' || r == '`' || r == '\\'):
+		case quotes.Mark(r):
+		case quotes.Open != '\'' && (r == '$' || r == '`' || r == '\\'):
 			return "", errExpansion
-		case quote == 0 && (r == ' ' || r == '\t'):
+		case quotes.Open == 0 && (r == ' ' || r == '\t'):
 			if rest := strings.TrimSpace(value[i:]); rest != "" && rest[0] != '#' {
 				return "", fmt.Errorf("%.40q after the value: want quotes around a value with blanks", rest)
 			}
 			return b.String(), nil
-		case quote == 0 && strings.ContainsRune(";&|<>()", r):
+		case quotes.Open == 0 && strings.ContainsRune(";&|<>()", r):
 			return "", fmt.Errorf("%q: want a plain value, or quotes around it", r)
 		default:
 			b.WriteRune(r)
 		}
 	}
-	if quote != 0 {
-		return "", fmt.Errorf("no closing %c", quote)
-	}
-	return b.String(), nil
+	return b.String(), quotes.Err()
 }

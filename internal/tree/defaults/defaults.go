@@ -99,19 +99,13 @@ func find(line, key string) (start, end int, ok bool) {
 // not closed goes on to the end of the line.
 func valueLen(text string) int {
 	text = strings.TrimRight(text, blanks)
-	quoted, blank := rune(0), false
+	var quotes Quotes
+	blank := false
 	for i, r := range text {
-		switch {
-		case quoted != 0:
-			if r == quoted {
-				quoted = 0
-			}
-		case r == '\'' || r == '"':
-			quoted = r
-		case r == ';' || r == '#' && blank:
+		if !quotes.Mark(r) && quotes.Open == 0 && (r == ';' || r == '#' && blank) {
 			return len(strings.TrimRight(text[:i], blanks))
 		}
-		blank = quoted == 0 && strings.ContainsRune(blanks, r)
+		blank = quotes.Open == 0 && strings.ContainsRune(blanks, r)
 	}
 	return len(text)
 }
@@ -119,21 +113,13 @@ func valueLen(text string) int {
 // unquote takes the quotes out of a value.
 func unquote(value string) (string, error) {
 	var plain []byte
-	quoted := byte(0)
+	var quotes Quotes
 	for _, c := range []byte(value) {
-		switch {
-		case quoted == 0 && (c == '\'' || c == '"'):
-			quoted = c
-		case quoted != 0 && c == quoted:
-			quoted = 0
-		default:
+		if !quotes.Mark(rune(c)) {
 			plain = append(plain, c)
 		}
 	}
-	if quoted != 0 {
-		return "", fmt.Errorf("no closing %c", quoted)
-	}
-	return string(plain), nil
+	return string(plain), quotes.Err()
 }
 
 // quote is the inverse of unquote. It adds quotes only where a shell, or find,

@@ -66,6 +66,9 @@ const (
 	NetworkManager NetworkProgram = "networkmanager"
 )
 
+// NetworkPrograms are all of them, the oldest first.
+var NetworkPrograms = []NetworkProgram{DHCPCD, IfUpDown, NetworkManager}
+
 // releases are the codenames we know, with the version of Debian.
 var releases = map[string]string{
 	"10": "buster", "11": "bullseye", "12": "bookworm", "13": "trixie",
