@@ -29,13 +29,14 @@ var districts = map[string][]string{
 // none.
 var rooms = map[string][]string{
 	"linux/kmod":             {"format/xz"},
+	"linux/nbd":              {"format/mbr"},
 	"linux/initramfs":        {"linux/kmod"},
 	"tree/rootfs":            {"format/mbr", "format/fat", "format/ext4"},
 	"tree/edit":              {"tree/defaults", "tree/rootfs"},
 	"tree/recipe":            {"node", "format/mbr", "tree/defaults", "tree/rootfs", "tree/edit"},
-	"image/settings":         {"node", "tree/rootfs"},
+	"image/settings":         {"node", "tree/defaults", "tree/rootfs"},
 	"image/diskimage":        {"format/mbr", "format/xz"},
-	"image/packed":           {"format/xz", "image/diskimage"},
+	"image/packed":           {"format/mbr", "format/xz", "image/diskimage"},
 	"image/provision":        {"node", "format/mbr", "format/fat", "format/ext4", "tree/rootfs", "tree/edit", "tree/recipe", "image/settings", "image/diskimage", "image/packed"},
 	"image/serve":            {"node", "tree/rootfs", "image/diskimage", "image/packed", "image/provision"},
 	"image/payload":          {"node", "tree/rootfs"},
@@ -56,7 +57,7 @@ var rooms = map[string][]string{
 	"lab/inside":             {"format/mbr", "linux/initramfs", "linux/uevent", "linux/usbip", "lab/cable"},
 	"lab/usb":                {"linux/usbip", "lab/cable"},
 	"lab/board":              {"node", "linux/uevent", "linux/usbip", "lab/usb"},
-	"lab/labtest":            {"linux/initramfs"},
+	"lab/labtest":            {"format/mbr", "linux/initramfs"},
 	"lab/labtest/guest":      {"linux/initramfs", "linux/uevent"},
 	"lab/labtest/vm":         {"lab", "lab/labtest", "lab/labtest/guest"},
 	// Programs of the tests' machines.
@@ -68,12 +69,13 @@ var rooms = map[string][]string{
 // tests says what the tests of a room use besides what the room itself uses.
 var tests = map[string][]string{
 	"image/card":      {"format/xz", "image/sample"},
+	"format/fat":      {"lab/labtest"},
 	"linux/initramfs": {"lab/labtest"},
 	"linux/usbip":     {"lab/labtest", "lab/labtest/vm", "pi/gadget"},
 	"tree/rootfs":     {"format/xz", "image/sample"},
 	"image/provision": {"format/xz", "image/sample"},
 	"image/serve":     {"image/settings", "image/sample"},
-	"pi/firstboot":    {"format/xz", "image/sample"},
+	"pi/firstboot":    {"format/xz", "image/sample", "lab/labtest"},
 	"pi/gadget":       {"lab/board", "lab/usb", "lab/labtest", "lab/labtest/traffic", "lab/labtest/vm", "linux/usbip", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"lab":             {"lab/labtest"},
 	"lab/usb":         {"linux/uevent", "lab/labtest", "lab/labtest/vm"},

@@ -42,7 +42,7 @@ const (
 	checksumHighOffset = 0x82
 	extraSize          = inodeRecordSize - shortInode // of the inodes that we make
 	maxLinks           = 65000
-	sectorSize         = 512
+	sectorSize         = 512 // the unit of inodes' counts of blocks, whatever the disk's
 )
 
 // Bits of inodeRecord.Flags.

@@ -15,10 +15,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"clusterctrl/internal/format/mbr"
 )
 
-// SectorSize is the unit that the partition tables of images count in, in bytes.
-const SectorSize = 512
+// SectorSize is the size that a card's sectors must have, in bytes: partition tables
+// count in sectors.
+const SectorSize = mbr.SectorSize
 
 // A Disk is a whole disk of a system, with the facts that tell whether it is a card,
 // and which.

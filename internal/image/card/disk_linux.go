@@ -19,6 +19,9 @@ type kernel struct{ sys, proc string }
 
 var linux = kernel{"/sys", "/proc"}
 
+// kernelSector is the unit of sizes in /sys, in bytes, whatever the sectors of a disk.
+const kernelSector = 512
+
 // List returns all disks, except those that cannot hold anything, such as loop devices
 // without a file.
 func List() ([]Disk, error) {
@@ -98,7 +101,7 @@ func (k kernel) disk(name string) (Disk, error) {
 	}
 	d := Disk{
 		Path:       path,
-		Size:       sectors * 512, // whatever the size of the disk's own
+		Size:       sectors * kernelSector,
 		SectorSize: int(sectorSize),
 		Removable:  removable,
 		ReadOnly:   readText(filepath.Join(dir, "ro")) == "1",
@@ -152,7 +155,7 @@ func (k kernel) partitions(dir string) (parts []part, err error) {
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, part{start * 512, size * 512})
+		parts = append(parts, part{start * kernelSector, size * kernelSector})
 	}
 	slices.SortFunc(parts, func(a, b part) int { return int(min(max(a.start-b.start, -1), 1)) })
 	return parts, nil

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync"
 
+	"clusterctrl/internal/format/mbr"
 	"clusterctrl/internal/image/diskimage"
 	"golang.org/x/sync/errgroup"
 )
@@ -61,8 +62,6 @@ func TrimExt(name string) string {
 	return name
 }
 
-const sectorSize = 512
-
 // A packer makes the parts of a file.
 type packer interface {
 	head() []byte
@@ -93,7 +92,7 @@ type Slot struct {
 
 // Patch returns the patch that turns the file into that of an image with another sector.
 func (s Slot) Patch(sector []byte) diskimage.Patch {
-	if len(sector) != sectorSize {
+	if len(sector) != mbr.SectorSize {
 		panic("packed: no sector")
 	}
 	return diskimage.Patch{Offset: s.offset, Data: s.format.packer().store(sector)}
@@ -106,7 +105,7 @@ func (s Slot) Patch(sector []byte) diskimage.Patch {
 // Memory is needed for a few pieces of up to 16 MiB for each core. The same image
 // gives the same bytes, whatever the number of cores.
 func (f Format) Write(ctx context.Context, w io.Writer, image io.ReaderAt, size, sector int64, progress io.Writer) (Slot, error) {
-	if sector < 0 || sector > size-sectorSize {
+	if sector < 0 || sector > size-mbr.SectorSize {
 		return Slot{}, fmt.Errorf("sector at byte %d of an image of %d", sector, size)
 	}
 	run := run{packer: f.packer(), image: image, queue: make(chan chan piece, runtime.GOMAXPROCS(0))}
@@ -121,7 +120,7 @@ func (f Format) Write(ctx context.Context, w io.Writer, image io.ReaderAt, size,
 		if err := run.store(ctx, sector); err != nil {
 			return err
 		}
-		return run.cut(ctx, g, sector+sectorSize, size)
+		return run.cut(ctx, g, sector+mbr.SectorSize, size)
 	})
 	var slot Slot
 	g.Go(func() (err error) {
@@ -181,11 +180,11 @@ func (r *run) cut(ctx context.Context, g *errgroup.Group, start, end int64) erro
 
 // store has the sector stored.
 func (r *run) store(ctx context.Context, sector int64) error {
-	contents, done := make([]byte, sectorSize), make(chan piece, 1)
+	contents, done := make([]byte, mbr.SectorSize), make(chan piece, 1)
 	if err := readAt(r.image, contents, sector); err != nil {
 		return err
 	}
-	done <- piece{r.packer.store(contents), sectorSize, true}
+	done <- piece{r.packer.store(contents), mbr.SectorSize, true}
 	return r.enqueue(ctx, done)
 }
 

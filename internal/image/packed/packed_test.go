@@ -13,6 +13,7 @@ import (
 	"slices"
 	"testing"
 
+	"clusterctrl/internal/format/mbr"
 	"clusterctrl/internal/image/diskimage"
 )
 
@@ -45,15 +46,15 @@ func init() {
 func TestReaders(t *testing.T) {
 	image := testImage(20 << 20)
 	for name, sector := range map[string]int64{
-		"within": 5<<20 + sectorSize,
+		"within": 5<<20 + mbr.SectorSize,
 		"first":  0,
-		"last":   int64(len(image)) - sectorSize,
+		"last":   int64(len(image)) - mbr.SectorSize,
 	} {
 		for _, f := range Formats {
 			t.Run(name+"/"+string(f), func(t *testing.T) {
 				file, slot := pack(t, f, image, sector)
 				wantUnpacked(t, f, file, image)
-				other := bytes.Repeat([]byte("node p252 "), sectorSize)[:sectorSize]
+				other := bytes.Repeat([]byte("node p252 "), mbr.SectorSize)[:mbr.SectorSize]
 				if err := patch(file, slot.Patch(other)); err != nil {
 					t.Fatal(err)
 				}
@@ -180,7 +181,7 @@ func TestWriteFails(t *testing.T) {
 	}{
 		"disk full":   {t.Context(), failing{failed}, bytes.NewReader(image), 0, failed},
 		"short image": {t.Context(), io.Discard, bytes.NewReader(image[:size/2]), 0, io.EOF},
-		"no sector":   {t.Context(), io.Discard, bytes.NewReader(image[:size/2]), size - sectorSize, io.EOF},
+		"no sector":   {t.Context(), io.Discard, bytes.NewReader(image[:size/2]), size - mbr.SectorSize, io.EOF},
 		"canceled":    {canceled, io.Discard, bytes.NewReader(image), 0, failed},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -189,7 +190,7 @@ func TestWriteFails(t *testing.T) {
 			}
 		})
 	}
-	for _, sector := range []int64{-1, size - sectorSize + 1} {
+	for _, sector := range []int64{-1, size - mbr.SectorSize + 1} {
 		if _, err := Zstd.Write(t.Context(), io.Discard, bytes.NewReader(image), size, sector, nil); err == nil {
 			t.Errorf("a sector at %d of %d bytes: no error", sector, size)
 		}

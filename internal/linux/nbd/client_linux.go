@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"clusterctrl/internal/format/mbr"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -128,15 +129,12 @@ type Timeouts struct {
 func (n *Negotiated) Connect(index int, t Timeouts) error {
 	return n.tell(nlConnect, index,
 		nl.NewRtAttr(attrSize, nl.Uint64Attr(n.size)),
-		nl.NewRtAttr(attrBlockSize, nl.Uint64Attr(sectorSize)),
+		nl.NewRtAttr(attrBlockSize, nl.Uint64Attr(mbr.SectorSize)),
 		nl.NewRtAttr(attrTimeout, nl.Uint64Attr(uint64(t.Request/time.Second))),
 		nl.NewRtAttr(attrDead, nl.Uint64Attr(uint64(t.Dead/time.Second))),
 		nl.NewRtAttr(attrFlags, nl.Uint64Attr(uint64(n.flags))),
 	)
 }
-
-// sectorSize is the unit in which partitions are counted, in bytes.
-const sectorSize = 512
 
 // Reconnect gives the kernel a new connection for /dev/nbd<index>.
 func (n *Negotiated) Reconnect(index int) error { return n.tell(nlReconfigure, index) }

@@ -197,9 +197,12 @@ func TestNoBootPartition(t *testing.T) {
 			m.noBoot, m.beside = true, []string{"/dev/mmcblk0p1"}
 			write(t, m.pi, CommandLine, "root=/dev/mmcblk0p2 rw\n")
 		}, "no partition with PARTUUID=5a3d1c0e-01"},
-		{"no FAT", func(t *testing.T, m *machine) { m.sectors[0] = make([]byte, mbr.SectorSize) }, "want a FAT file system"},
+		{"no FAT", func(t *testing.T, m *machine) {
+			_, err := m.WriteAt(make([]byte, mbr.SectorSize), 0)
+			must(err)
+		}, "want a FAT file system"},
 		{"no fstab", func(t *testing.T, m *machine) { must(m.root.Remove("etc/fstab")) }, "etc/fstab"},
-		{"a card that forgets", func(t *testing.T, m *machine) { m.worn = true }, "the card does not keep what is written to it"},
+		{"a card that forgets", func(t *testing.T, m *machine) { m.Worn = true }, "the card does not keep what is written to it"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPi()
@@ -315,7 +318,7 @@ func TestNoRoomForBackup(t *testing.T) {
 // fillBoot leaves so many clusters of the boot partition free.
 func fillBoot(t *testing.T, p *pi, free int) {
 	t.Helper()
-	boot, err := fat.OpenVolume(p, int64(len(p.base)))
+	boot, err := fat.OpenVolume(p, p.Size())
 	must(err)
 	fsys, err := boot.FS()
 	must(err)

@@ -57,7 +57,7 @@ func (m *machine) openDevice(source string) (fat.SyncDevice, int64, error) {
 	if m.noBoot && !slices.Contains(m.beside, source) {
 		return nil, 0, fmt.Errorf("no partition with %s", source)
 	}
-	return m.pi, int64(len(m.base)), m.step("open %s", source)
+	return m.pi, m.Size(), m.step("open %s", source)
 }
 
 func (m *machine) besideRoot() []string { return m.beside }

@@ -189,21 +189,12 @@ func piFiles() fstest.MapFS {
 	return files
 }
 
-func bootImage(t *testing.T, p *pi) memory {
-	t.Helper()
-	image := append(memory(nil), p.base...)
-	for off, s := range p.sectors {
-		copy(image[off:], s)
-	}
-	return image
-}
-
 // The real calls, in the order of a Pi's life: a new card, the finished one
 // asked to be another, the command line wrong, and no boot partition.
 func TestPID1(t *testing.T) {
 	p := newPi()
 	p.ask(t, "p7")
-	o := runPi(t, piFiles(), bootImage(t, p), "p7")
+	o := runPi(t, piFiles(), p.Content(), "p7")
 	if o.Signal != syscall.SIGHUP {
 		t.Fatalf("PID 1 ended by %v, want SIGHUP, a restart:\n%s", o.Signal, o.Output)
 	}
@@ -211,7 +202,7 @@ func TestPID1(t *testing.T) {
 	if m.restarts != 1 {
 		t.Fatal(m.said)
 	}
-	if want := bootImage(t, p); string(o.Boot) != string(want) {
+	if want := p.Content(); string(o.Boot) != string(want) {
 		t.Error("the boot partition is not what it is in memory")
 	}
 	changes, err := p.root.Changes()
@@ -241,7 +232,7 @@ func TestSignals(t *testing.T) {
 	t.Setenv("FIRSTBOOT_SIGNALS", "yes")
 	p := newPi()
 	p.ask(t, "p7")
-	if o := runPi(t, piFiles(), bootImage(t, p), "p7"); o.Signal != syscall.SIGHUP || !strings.Contains(o.Output, "clusterctrl: restart\n") {
+	if o := runPi(t, piFiles(), p.Content(), "p7"); o.Signal != syscall.SIGHUP || !strings.Contains(o.Output, "clusterctrl: restart\n") {
 		t.Errorf("PID 1 ended by %v, want SIGHUP, a restart:\n%s", o.Signal, o.Output)
 	}
 }
@@ -250,7 +241,7 @@ func TestSignals(t *testing.T) {
 func TestPID1FallsBack(t *testing.T) {
 	p := newPi()
 	p.ask(t, "p253")
-	o := runPi(t, piFiles(), bootImage(t, p), "p253")
+	o := runPi(t, piFiles(), p.Content(), "p253")
 	if o.Signal != syscall.SIGHUP || !strings.HasSuffix(o.Root["etc/hostname"], "p253\n") {
 		t.Errorf("PID 1 ended by %v, the name is %q; want SIGHUP, a restart, and p253:\n%s", o.Signal, o.Root["etc/hostname"], o.Output)
 	}
@@ -284,7 +275,7 @@ func TestPID1GivesUp(t *testing.T) {
 			}
 			p := newPi()
 			p.ask(t, tt.asked)
-			o := runPi(t, tt.files, bootImage(t, p), tt.asked, "single")
+			o := runPi(t, tt.files, p.Content(), tt.asked, "single")
 			const want = `init ["/sbin/init" "single"] pid=1 proc=false read-only=true`
 			if name := map[bool]string{true: "p253\n", false: "cbridge\n"}[tt.name == "no boot partition"]; !strings.HasSuffix(o.Root["etc/hostname"], name) {
 				t.Errorf("the name is %q, want %q", o.Root["etc/hostname"], name)

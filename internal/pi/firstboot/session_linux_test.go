@@ -19,7 +19,7 @@ func finished(t testing.TB, role string) *pi {
 	p := newPi()
 	p.ask(t, role)
 	m := p.start(role)
-	if m.restarts != 1 || len(m.execs) != 0 || len(m.history) != m.sure || len(m.unsafe) != 0 || !m.readOnly {
+	if m.restarts != 1 || len(m.execs) != 0 || len(m.history) != m.sure || !m.Sure() || !m.readOnly {
 		t.Fatalf("%d restarts, execs %q, said %q; want one restart of a clean system", m.restarts, m.execs, m.said)
 	}
 	return p
@@ -56,7 +56,7 @@ func TestBecome(t *testing.T) {
 func TestOrder(t *testing.T) {
 	p := finished(t, "p7")
 	log := strings.Join(p.log, "\n")
-	before := "kernel: sync\nwrite boot sector 1295\nflush the boot partition\nkernel: remount / writable=false\nkernel: restart"
+	before := "kernel: sync\nboot partition: write sector 1295\nboot partition: flush\nkernel: remount / writable=false\nkernel: restart"
 	if !strings.HasSuffix(log, before) {
 		t.Errorf("it ended with\n%s\nwant\n%s", strings.Join(p.log[max(0, len(p.log)-8):], "\n"), before)
 	}
@@ -204,7 +204,7 @@ func TestFaults(t *testing.T) {
 // again puts the command line that the user wrote back and starts over.
 func again(t *testing.T, p *pi, role string, asked map[string]string) {
 	t.Helper()
-	boot, err := fat.OpenVolume(p, int64(len(p.base)))
+	boot, err := fat.OpenVolume(p, p.Size())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,9 +17,9 @@ import (
 	"testing/fstest"
 
 	"clusterctrl/internal/format/fat"
-	"clusterctrl/internal/format/mbr"
 	"clusterctrl/internal/format/xz"
 	"clusterctrl/internal/image/sample"
+	"clusterctrl/internal/lab/labtest"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/edit"
 	"clusterctrl/internal/tree/recipe"
@@ -103,36 +103,33 @@ func imageBoot() memory {
 	return disk[p.Start:][:p.Size]
 }
 
-// A pi is a card in memory, whose power can fail. The root has a journal:
-// changes get there one after the other, and all of them are sure after a sync.
-// What the boot partition was told to hold is sure only when it was flushed.
+// A pi is a card in memory, whose power can fail. The disk is its boot partition. The
+// root has a journal: changes get there one after the other, and all of them are sure
+// after a sync.
 type pi struct {
+	*labtest.Disk
 	root    *rootfs.Overlay
 	history []func(rootfs.Tree) error // changes of root
 
 	batching bool
 	waiting  []func() error // renames at the end of a batch
 	sure     int            // how many of them are
-	base     memory
-	sectors  map[int64][]byte // of the boot partition, where they differ from base
-	unsafe   []int64          // sectors written since the last flush, oldest first
-	before   map[int64][]byte // what these held
 	faults   faults
-	worn     bool // it takes what is written to the boot partition, and forgets it
 	log      []string
 }
 
-func newPi() *pi {
-	return &pi{
-		root: rootfs.NewOverlay(imageRoot()), base: imageBoot(),
-		sectors: map[int64][]byte{}, before: map[int64][]byte{},
-	}
+func newPi() *pi { return withBoot(labtest.NewDisk(imageBoot())) }
+
+// withBoot is a Pi with the image's root and another boot partition.
+func withBoot(boot *labtest.Disk) *pi {
+	p := &pi{Disk: boot, root: rootfs.NewOverlay(imageRoot())}
+	boot.Fault = func(operation string) error { return p.op("boot partition: %s", operation) }
+	return p
 }
 
 // clone returns a Pi of which all is sure.
 func (p *pi) clone() *pi {
-	c := newPi()
-	maps.Copy(c.sectors, p.sectors)
+	c := withBoot(p.Disk.Clone())
 	c.replay(p.history)
 	return c
 }
@@ -166,59 +163,13 @@ func (p *pi) op(what string, args ...any) error {
 	return nil
 }
 
-func (p *pi) ReadAt(b []byte, off int64) (int, error) {
-	n, err := p.base.ReadAt(b, off)
-	for at := off / mbr.SectorSize * mbr.SectorSize; at < off+int64(n); at += mbr.SectorSize {
-		if s, ok := p.sectors[at]; ok {
-			if at < off {
-				copy(b[:n], s[off-at:])
-			} else {
-				copy(b[at-off:n], s)
-			}
-		}
-	}
-	return n, err
-}
-
-func (p *pi) WriteAt(b []byte, off int64) (int, error) {
-	if len(b) != mbr.SectorSize || off%mbr.SectorSize != 0 {
-		panic("not a sector")
-	}
-	if err := p.op("write boot sector %d", off/mbr.SectorSize); err != nil {
-		return 0, err
-	}
-	if p.worn {
-		return len(b), nil
-	}
-	if _, ok := p.before[off]; !ok {
-		old := make([]byte, mbr.SectorSize)
-		p.ReadAt(old, off)
-		p.before[off] = old
-		p.unsafe = append(p.unsafe, off)
-	}
-	p.sectors[off] = bytes.Clone(b)
-	return len(b), nil
-}
-
-func (p *pi) Sync() error {
-	if err := p.op("flush the boot partition"); err != nil {
-		return err
-	}
-	p.unsafe, p.before = nil, map[int64][]byte{}
-	return nil
-}
-
-// cut loses each sector that was not flushed, or not, and of the changes of the
-// root that are not sure some of the last.
+// cut loses some of what is not sure: any sectors of the boot partition, and the last
+// changes of the root.
 func (p *pi) cut(random *rand.Rand) {
-	for _, off := range p.unsafe {
-		if random.Intn(2) == 0 {
-			p.sectors[off] = p.before[off]
-		}
-	}
+	p.Cut(random)
 	p.root = rootfs.NewOverlay(imageRoot())
 	p.replay(p.history[:p.sure+random.Intn(len(p.history)-p.sure+1)])
-	p.unsafe, p.before, p.faults = nil, map[int64][]byte{}, faults{}
+	p.faults = faults{}
 }
 
 // A mounted tree is a pi's root as the kernel shows it.
@@ -316,7 +267,7 @@ func (p *pi) state(t testing.TB) string {
 // files is what the firmware finds in the root directory of the boot partition.
 func (p *pi) files(t testing.TB) map[string]string {
 	t.Helper()
-	fsys, err := fat.Open(p, int64(len(p.base)))
+	fsys, err := fat.Open(p, p.Size())
 	if err != nil {
 		t.Fatalf("the firmware finds: %v", err)
 	}
@@ -340,7 +291,7 @@ func (p *pi) files(t testing.TB) map[string]string {
 // ask makes the command line start the branding with role, as a user would.
 func (p *pi) ask(t testing.TB, argument string) {
 	t.Helper()
-	boot, err := fat.OpenVolume(p, int64(len(p.base)))
+	boot, err := fat.OpenVolume(p, p.Size())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +308,7 @@ func (p *pi) ask(t testing.TB, argument string) {
 // write puts a file into the boot partition.
 func write(t *testing.T, p *pi, name, text string) {
 	t.Helper()
-	boot, err := fat.OpenVolume(p, int64(len(p.base)))
+	boot, err := fat.OpenVolume(p, p.Size())
 	must(err)
 	must(boot.WriteFile(name, []byte(text)))
 }
