@@ -172,7 +172,7 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 		return explain(err)
 	}
 	show.Wait()
-	return printResult(cmd, result, o.Dir, f.json)
+	return printResult(cmd, result, f)
 }
 
 // onlyRoles are the roles that --only names, none if it is not given.
@@ -244,22 +244,25 @@ func (f buildFlags) override(s *settings.Settings, set func(flag string, assign 
 
 // printResult says on standard output what was made, and on standard error what
 // the user should know besides.
-func printResult(cmd *cobra.Command, r provision.Result, dir string, asJSON bool) error {
-	if asJSON {
-		r.Files = append([]string{}, r.Files...) // none is [], not null
+func printResult(cmd *cobra.Command, r provision.Result, f buildFlags) error {
+	if f.json {
 		return writeJSON(cmd.OutOrStdout(), r)
 	}
 	var list strings.Builder
-	for _, name := range r.Files {
-		list.WriteString(filepath.Join(dir, name) + "\n")
+	for _, file := range r.Files {
+		list.WriteString(filepath.Join(r.Dir, file.Name) + "\n")
 	}
 	_, err := io.WriteString(cmd.OutOrStdout(), list.String())
-	for _, name := range r.Kept {
-		fmt.Fprintln(cmd.ErrOrStderr(), "kept", filepath.Join(dir, name))
+	for _, file := range r.Kept {
+		fmt.Fprintln(cmd.ErrOrStderr(), "kept", filepath.Join(r.Dir, file.Name))
+	}
+	for _, w := range r.Warnings {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
 	}
 	for _, note := range r.Notes {
-		fmt.Fprintln(cmd.ErrOrStderr(), "note:", note)
+		say(cmd, "note: %s", note)
 	}
+	afterBuild(cmd, r, f.branded)
 	return err
 }
 

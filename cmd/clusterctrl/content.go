@@ -77,7 +77,9 @@ func (f contentFlags) options(cmd *cobra.Command, base string, more override) (o
 	if err := named(cmd, "config", "password-file"); err != nil {
 		return o, nil, err
 	}
-	o = provision.Options{Branded: f.branded, Programs: payload.Programs}
+	o = provision.Options{Branded: f.branded, Programs: payload.Programs, Warn: func(what string) {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", what)
+	}}
 	if f.sum != "" {
 		sum, err := diskimage.ParseSum(f.sum)
 		if err != nil {

@@ -208,7 +208,14 @@ func (f flashFlags) run(cmd *cobra.Command, image string, words []string) error 
 	if err := openAll(jobs); err != nil {
 		return err
 	}
-	return f.report(cmd, f.write(cmd, jobs))
+	results := f.write(cmd, jobs)
+	if err := f.report(cmd, results); err != nil {
+		return err
+	}
+	if !f.json && targets[0].role != nil {
+		afterFlash(cmd, targets)
+	}
+	return nil
 }
 
 // open unpacks the image that cards are written from.
@@ -259,6 +266,9 @@ func (f flashFlags) jobs(ctx context.Context, src *provision.Source, targets []c
 
 // look prints what was found out about an image.
 func (f flashFlags) look(cmd *cobra.Command, src *provision.Source) error {
+	for _, w := range src.Warnings {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
+	}
 	for _, note := range src.Notes {
 		f.note(cmd, note)
 	}

@@ -59,6 +59,9 @@ func (f flashFlags) runNext(cmd *cobra.Command, image string, words []string) er
 			return err
 		}
 	}
+	if !f.json {
+		say(cmd, "%s", firstStart(nodesAmong(roles)))
+	}
 	return nil
 }
 

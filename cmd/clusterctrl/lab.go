@@ -121,6 +121,7 @@ func labUp(cmd *cobra.Command, f labFlags, images []string) error {
 	if err != nil {
 		return err
 	}
+	say(cmd, "in another terminal: clusterctrl lab console %s (press Enter; ~. ends it); a login takes some minutes here", members[0].Name)
 	var mu sync.Mutex
 	return lab.Up(cmd.Context(), f.kernel, lab.RigConfig{
 		Members: members, Init: programs[node.Program], Supply: supply, On: f.on,

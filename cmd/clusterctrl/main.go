@@ -75,7 +75,7 @@ func interrupts() []os.Signal {
 }
 
 func fail(err error) {
-	fmt.Fprintln(os.Stderr, "clusterctrl:", strings.ReplaceAll(err.Error(), "\n", "; "))
+	fmt.Fprintln(os.Stderr, "clusterctrl:", strings.ReplaceAll(advised(err).Error(), "\n", "; "))
 	if errors.As(err, new(usageError)) {
 		os.Exit(2)
 	}
@@ -185,7 +185,11 @@ func unknown(cmd *cobra.Command, word string) error {
 	if cmd.HasParent() {
 		what += " of " + cmd.Name()
 	}
-	cmd.SuggestionsMinimumDistance = 2 // letters that may be wrong
+	const short = 4 // letters of a word in which two other ones make another word
+	cmd.SuggestionsMinimumDistance = 2
+	if len(word) <= short {
+		cmd.SuggestionsMinimumDistance = 1
+	}
 	if near := cmd.SuggestionsFor(word); len(near) > 0 {
 		what += ", want " + strings.Join(near, " or ")
 	}

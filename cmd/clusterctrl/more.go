@@ -46,5 +46,5 @@ func (f buildFlags) more(cmd *cobra.Command, image string, role node.Role, o pro
 		return explain(err)
 	}
 	show.Wait()
-	return printResult(cmd, result, o.Dir, f.json)
+	return printResult(cmd, result, f)
 }

@@ -120,12 +120,18 @@ func reconfigCommand() *cobra.Command {
 			if dryRun {
 				mode = os.O_RDONLY
 			}
-			return t.with(role, mode, func(tree rootfs.Tree, plan edit.Plan) (bool, error) {
+			changed := 0
+			err = t.with(role, mode, func(tree rootfs.Tree, plan edit.Plan) (bool, error) {
 				if dryRun {
 					return false, plan.WriteDiff(cmd.OutOrStdout())
 				}
+				changed = len(plan)
 				return true, plan.Apply(tree)
 			})
+			if err == nil && !dryRun {
+				say(cmd, "%s is %v now: %d files changed", t.name(), role, changed)
+			}
+			return err
 		},
 	}
 	t.addFlags(cmd)
@@ -156,6 +162,7 @@ func verifyCommand() *cobra.Command {
 			}
 			return t.with(role, os.O_RDONLY, func(tree rootfs.Tree, plan edit.Plan) (bool, error) {
 				if len(plan) == 0 {
+					say(cmd, "%s is %v, in all that %v needs", t.name(), role, role)
 					return false, nil
 				}
 				deviates := fmt.Errorf("%s deviates from %v in %d files%s", t.name(), role, len(plan), toCome(tree))

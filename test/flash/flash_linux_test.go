@@ -88,7 +88,7 @@ func buildController(t *testing.T, dir string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(dir, result.Files[0])
+	return filepath.Join(dir, result.Files[0].Name)
 }
 
 // usedCard writes the image of a card that is full of noise behind a partition

@@ -176,7 +176,7 @@ func (t Table) check(size int64) error {
 			return fmt.Errorf("partition %d lies over the partition table", i+1)
 		}
 		if p.end() > size {
-			return fmt.Errorf("partition %d ends at byte %d of a disk of %d", i+1, p.end(), size)
+			return fmt.Errorf("it is cut short: partition %d ends at %s, and there are %s", i+1, amount(p.end()), amount(size))
 		}
 		for j, q := range t.Partitions[:i] {
 			if q.Size != 0 && p.Start < q.end() && q.Start < p.end() {
@@ -185,6 +185,15 @@ func (t Table) check(size int64) error {
 		}
 	}
 	return nil
+}
+
+// amount writes a number of bytes for people: in MiB where that is exact.
+func amount(bytes int64) string {
+	const mib = 1 << 20
+	if bytes%mib != 0 {
+		return fmt.Sprintf("%d bytes", bytes)
+	}
+	return fmt.Sprintf("%d MiB", bytes/mib)
 }
 
 // chs packs the address of a sector on the disk of 255 heads and 63 sectors a

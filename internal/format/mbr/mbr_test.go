@@ -110,7 +110,7 @@ func TestGrow(t *testing.T) {
 	}{
 		{"to the end", 2, 16*MiB - 8192*512, ""},
 		{"not at all", 2, 4 * MiB, ""},
-		{"over the end", 2, 16*MiB - 8191*512, "partition 2 ends at byte 16777728 of a disk of 16777216"},
+		{"over the end", 2, 16*MiB - 8191*512, "it is cut short: partition 2 ends at 16777728 bytes, and there are 16 MiB"},
 		{"into the next", 1, 4*MiB - 512, "partitions 1 and 2 overlap"},
 		{"up to the next", 1, 4*MiB - 1024, ""},
 		{"smaller", 2, 4*MiB - 512, "partition 2: 4193792 bytes, want at least 4194304 in sectors of 512"},

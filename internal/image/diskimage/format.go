@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -78,6 +79,20 @@ func detect(name string, head []byte) (format, error) {
 		}
 	}
 	return raw, nil
+}
+
+// isText reports whether the first bytes of a file are text. Those of a disk image are
+// not, since no program for its first sector does without a zero.
+func isText(head []byte) bool {
+	for len(head) > 0 {
+		r, size := utf8.DecodeRune(head)
+		cut := !utf8.FullRune(head) // by the end of head
+		if !cut && (r == utf8.RuneError || r < ' ' && !strings.ContainsRune("\t\n\f\r", r)) {
+			return false
+		}
+		head = head[size:]
+	}
+	return true
 }
 
 func openZstd(r io.Reader) (io.ReadCloser, error) {

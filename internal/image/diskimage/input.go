@@ -109,6 +109,9 @@ func (in *Input) open() error {
 	}
 	switch in.format.name {
 	case raw.name:
+		if isText(head) {
+			return fmt.Errorf("%s: a text file%s: want a disk image", in.name, ofSize(in.packed))
+		}
 		in.size = in.packed
 	case "zstd":
 		in.size = zstdSize(head)
@@ -170,9 +173,29 @@ func (in *Input) head() ([]byte, error) {
 	return head, err
 }
 
+// ofSize says how large a file is, nothing of one that does not tell.
+func ofSize(bytes int64) string {
+	if bytes == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" of %d bytes", bytes)
+}
+
 // Size returns the size of the image that the input announces, or 0: gzip and pipes
 // announce none, and zstd only if its writer knew it. Size serves to show progress.
 func (in *Input) Size() int64 { return in.size }
+
+// Least returns how many bytes the image takes on a disk at least, 0 if nothing is known:
+// its holes take none, and packing makes no image larger.
+func (in *Input) Least() int64 {
+	if in.file == nil {
+		return 0
+	}
+	if info, err := in.file.Stat(); err == nil && info.Mode().IsRegular() {
+		return min(allocated(info), in.packed)
+	}
+	return 0
+}
 
 // ImageName returns the base name of the image: without the suffix of its
 // packing, or as a zip file has it. For standard input it is "standard input".

@@ -49,16 +49,12 @@ func More(ctx context.Context, o MoreOptions) (Result, error) {
 	if err := spareBase(o.Image, o.Dir, set); err != nil {
 		return Result{}, err
 	}
-	result := Result{OS: c.OS, Kept: set.Kept}
 	if len(set.Files) == 0 {
-		return result, nil
+		return newResult(o.Dir, set, nil, &c.OS, remarks{}, all)
 	}
 	outputs, err := c.line.outputs(set, all)
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", o.Image, err)
-	}
-	for _, f := range set.Files {
-		result.Files = append(result.Files, f.Final)
 	}
 	f := family{image: c.File, set: set, outputs: outputs, branded: o.Branded, progress: o.Progress}
 	if o.Format != "" {
@@ -67,7 +63,10 @@ func More(ctx context.Context, o MoreOptions) (Result, error) {
 		}
 		f.image, f.ready = outputs[0].File, 1
 	}
-	return result, f.complete(ctx, o.Sums)
+	if err := f.complete(ctx, o.Sums); err != nil {
+		return Result{}, err
+	}
+	return newResult(o.Dir, set, outputs, &c.OS, remarks{}, all)
 }
 
 // DryRunMore prints, as unified diffs, what More would change to make each image. It

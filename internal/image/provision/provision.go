@@ -50,6 +50,7 @@ type Options struct {
 	Programs func(rootfs.Arch) (map[string][]byte, error)
 
 	Progress Progress
+	Warn     func(string) // says at once what may go wrong later; nil: nobody wants to know
 }
 
 // Progress starts to show how far a piece of work is, total bytes in all, 0 if
@@ -69,14 +70,6 @@ type silent struct{}
 func (silent) Write(p []byte) (int, error) { return len(p), nil }
 func (silent) Close() error                { return nil }
 
-// A Result is what was built.
-type Result struct {
-	OS    rootfs.OS `json:"os,omitzero"` // unknown if all were kept
-	Files []string  `json:"files"`
-	Kept  []string  `json:"kept,omitempty"`  // those that were there and stay
-	Notes []string  `json:"notes,omitempty"` // what the user should know of the images
-}
-
 // fanOut is how many files are written at once while the base is decoded.
 // More would each get too little at a time; they are copied afterwards.
 const fanOut = 8
@@ -88,14 +81,15 @@ func Build(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer in.Close()
-	guess := guessName(o.imageName(in))
+	guess := o.guess(in)
+	o.warnOfOthers(guess)
 	set, err := diskimage.Create(o.Dir, o.Existing, fileNames(o.targets(guess))...)
 	if err != nil {
 		return Result{}, err
 	}
 	defer set.Abort()
 	if len(set.Files) == 0 && guess.complete() {
-		return Result{Kept: set.Kept}, nil
+		return newResult(o.Dir, set, nil, nil, remarks{}, o.targets(guess))
 	}
 	b := build{Options: o, set: set}
 	if o.Format != "" {
@@ -103,6 +97,9 @@ func Build(ctx context.Context, o Options) (Result, error) {
 			return Result{}, err
 		}
 		defer b.loose.Abort()
+	}
+	if err := checkSpace(o.Dir, in, b.copies(), o.Warn); err != nil {
+		return Result{}, err
 	}
 	if err := b.decode(ctx, in); err != nil {
 		return Result{}, err
@@ -113,10 +110,7 @@ func Build(ctx context.Context, o Options) (Result, error) {
 	if err := b.rename(); err != nil {
 		return Result{}, err
 	}
-	if err := b.finish(ctx); err != nil {
-		return Result{}, err
-	}
-	return b.result, nil
+	return b.finish(ctx)
 }
 
 func (o Options) open() (*diskimage.Input, error) {
@@ -135,6 +129,22 @@ func (o Options) imageName(in *diskimage.Input) string {
 	return in.ImageName()
 }
 
+// guess returns what is known of the base before it is unpacked: by its name, and where
+// it is not packed, by what is in it.
+func (o Options) guess(in *diskimage.Input) name {
+	guess := guessName(o.imageName(in))
+	if raw := in.Raw(); raw != nil {
+		image, err := rootfs.OpenImage(raw, in.Size())
+		if err != nil {
+			return guess // what is wrong comes to light later
+		}
+		if system, err := rootfs.Identify(image); err == nil {
+			return guess.corrected(system, image.Root.Time())
+		}
+	}
+	return guess
+}
+
 // A build is a Build in progress.
 type build struct {
 	Options
@@ -144,7 +154,8 @@ type build struct {
 	size   int64
 	base   name // what the base is called by what is in it; edit finds out
 	line   commandLine
-	result Result
+	system *rootfs.OS
+	remarks
 }
 
 // decode fills as many outputs as is good to fill at once, at least one.
@@ -207,9 +218,9 @@ func (b *build) edit(ctx context.Context, guess name) error {
 		return err
 	}
 	b.base = guess.corrected(system.OS, image.Root.Time())
-	b.result.OS, b.result.Notes = system.OS, notes(image, system.Gadget)
+	b.system, b.remarks = &system.OS, remarksOn(image, system)
 	if theirs {
-		b.result.Notes = append(b.result.Notes, "the base is an image of the shell scripts: their programs, units, blocks and lines are taken out; "+node.SettingsFile+" is kept, if there is one")
+		b.Notes = append(b.Notes, "the base is an image of the shell scripts: their programs, units, blocks and lines are taken out; "+node.SettingsFile+" is kept, if there is one")
 	}
 	return image.Close()
 }
@@ -303,43 +314,24 @@ func (b *build) rename() error {
 }
 
 // finish makes the other outputs, each the image of its role, and names them.
-func (b *build) finish(ctx context.Context) error {
+func (b *build) finish(ctx context.Context) (Result, error) {
+	all := b.targets(b.base)
 	if len(b.set.Files) == 0 {
-		b.result.Kept = b.set.Kept
-		return nil
+		return newResult(b.Dir, b.set, nil, b.system, b.remarks, all)
 	}
-	outputs, err := b.line.outputs(b.set, b.targets(b.base))
+	outputs, err := b.line.outputs(b.set, all)
 	if err != nil {
-		return err
-	}
-	b.result.Kept = b.set.Kept
-	for _, f := range b.set.Files {
-		b.result.Files = append(b.result.Files, f.Final)
+		return Result{}, err
 	}
 	if b.loose != nil {
 		if err := pack(ctx, b.Format, b.raw()[0], b.size, b.line.offset, outputs, b.Progress); err != nil {
-			return err
+			return Result{}, err
 		}
 		b.ready = 1
 	}
 	f := family{image: outputs[0].File, set: b.set, outputs: outputs, ready: b.ready, branded: b.Branded, progress: b.Progress}
-	return f.complete(ctx, b.Sums)
-}
-
-// notes are what the user of an image should know: what a member of a cluster
-// can use and a stock image does not bring, and which controllers know its gadget.
-func notes(tree rootfs.Tree, gadget node.Gadget) []string {
-	var notes []string
-	for _, missing := range []struct{ name, text string }{
-		{"usr/sbin/rpc.mountd", "no NFS server in the image: to boot nodes without cards, run \"sudo apt install nfs-kernel-server\" on the controller"},
-		{"usr/bin/minicom", "no minicom in the image: use \"clusterctrl console\", or run \"sudo apt install minicom\" on the controller"},
-	} {
-		if _, err := tree.Stat(missing.name); err != nil {
-			notes = append(notes, missing.text)
-		}
+	if err := f.complete(ctx, b.Sums); err != nil {
+		return Result{}, err
 	}
-	if gadget != node.RNDIS {
-		notes = append(notes, fmt.Sprintf("gadget %s: a controller whose image was made before May 2026 does not know such nodes; one of this build does", gadget))
-	}
-	return notes
+	return newResult(b.Dir, b.set, outputs, b.system, b.remarks, all)
 }

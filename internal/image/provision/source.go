@@ -29,8 +29,8 @@ type Source struct {
 	line       commandLine
 
 	// What the first role that was asked for brought to light.
-	Made  bool     // the image was made by [Build] already: of o's settings, none counts
-	Notes []string // what the user should know of the images
+	Made    bool // the image was made by [Build] already: of o's settings, none counts
+	remarks      // on the images
 }
 
 // OpenSource opens the base of o, as [Build] does. Of o's other fields those count
@@ -151,7 +151,7 @@ func (s *Source) build(ctx context.Context) error {
 	if s.line, err = readCommandLine(image); err != nil {
 		return err
 	}
-	s.Notes = notes(image, system.Gadget)
+	s.remarks = remarksOn(image, system)
 	if err := image.Close(); err != nil {
 		return err
 	}

@@ -28,6 +28,9 @@ func unpack(ctx context.Context, in *diskimage.Input, progress Progress) (unpack
 	if err != nil {
 		return unpacked{}, err
 	}
+	if err := checkSpace(largeTemp(), in, 1, nil); err != nil {
+		return unpacked{}, errors.Join(fmt.Errorf("%w in TMPDIR", err), disk.Close())
+	}
 	show := progress.start("unpack", in.Size())
 	disk.size, err = in.Decode(ctx, []*os.File{disk.File}, diskimage.Sparse, show)
 	if err := errors.Join(err, show.Close()); err != nil {

@@ -46,7 +46,7 @@ func build(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	controller := filepath.Join(o.Dir, result.Files[0])
+	controller := filepath.Join(o.Dir, result.Files[0].Name)
 	_, err = provision.More(t.Context(), provision.MoreOptions{Image: controller, Dir: o.Dir, Roles: []node.Role{node.ID(1).Role(), node.ID(252).Role()}})
 	if err != nil {
 		t.Fatal(err)

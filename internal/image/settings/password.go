@@ -7,7 +7,7 @@ import (
 )
 
 // Hash returns the crypt(5) hash of the password: PasswordHash, or Password hashed with
-// SHA-512; "" for none.
+// SHA-512; "" for none, and for a user whom only keys let in.
 //
 // The salt follows from user and password, so that the same settings give the same
 // image. The salt is a hash of the same cost itself, so that guessing a password by the

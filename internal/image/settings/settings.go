@@ -235,18 +235,18 @@ func (s Settings) checkPassword() error {
 	return nil
 }
 
-var userName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`) // as adduser(8) takes
+var userName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`) // as the vendor's first boot takes
 
 func (s Settings) checkUser() error {
 	switch {
 	case s.User == "":
 		return nil
 	case !userName.MatchString(s.User):
-		return fmt.Errorf("user %q: want a lower-case letter, then up to 31 of a-z, 0-9, - and _", s.User)
+		return fmt.Errorf("user %q: want a lower-case letter, then up to 31 of a-z, 0-9 and -", s.User)
 	case s.User == "root":
 		return errors.New("user \"root\" exists already: want another name")
-	case s.Password == "" && s.PasswordHash == "":
-		return fmt.Errorf("user %q has no password: set password or password-hash", s.User)
+	case s.Password == "" && s.PasswordHash == "" && (len(s.AuthorizedKeys) == 0 || !s.SSH):
+		return fmt.Errorf("user %q could not log in: want a password or its hash, or ssh and authorized-keys", s.User)
 	}
 	return nil
 }

@@ -161,12 +161,16 @@ func mapValue(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// setPassword gives a user of the list the password, and removes the other keys for
-// passwords, which would win over it. Cloud-init locks every user for whom the list
-// does not say otherwise.
+// setPassword gives a user of the list the password, or locks it, and removes the other
+// keys for passwords, which would win over it. Cloud-init locks every user for whom the
+// list does not say otherwise.
 func (c cloudUser) setPassword(user *yaml.Node) error {
 	for _, key := range []string{"plain_text_passwd", "hashed_passwd"} {
 		dropKey(user, key)
+	}
+	if c.hash == Locked {
+		dropKey(user, "passwd")
+		return setValue(user, "lock_passwd", true)
 	}
 	return errors.Join(setValue(user, "passwd", c.hash), setValue(user, "lock_passwd", false))
 }
@@ -195,12 +199,15 @@ func setValue(n *yaml.Node, key string, value any) error {
 
 // entry is the user as Raspberry Pi OS makes its first one.
 func (c cloudUser) entry() map[string]any {
-	return map[string]any{
+	entry := map[string]any{
 		"name":        c.name,
-		"passwd":      c.hash,
-		"lock_passwd": false,
+		"lock_passwd": c.hash == Locked,
 		"shell":       "/bin/bash",
 		"sudo":        "ALL=(ALL) NOPASSWD:ALL",
 		"groups":      "adm,dialout,cdrom,sudo,audio,video,plugdev,games,users,input,render,netdev,gpio,i2c,spi",
 	}
+	if c.hash != Locked {
+		entry["passwd"] = c.hash
+	}
+	return entry
 }

@@ -26,7 +26,7 @@ import (
 // Settings are what a user may choose for all members of a cluster.
 type Settings struct {
 	User            string // name of the first user, empty for the vendor's way
-	PasswordHash    string // crypt(5) hash; never a password in clear
+	PasswordHash    string // crypt(5) hash; never a password in clear; empty: only keys let User in
 	SSH             bool
 	AuthorizedKeys  []string // lines of an authorized_keys file, for User
 	SerialAutologin bool     // log User in on the USB serial console, unasked

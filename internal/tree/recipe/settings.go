@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,14 +13,14 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// defaultUser is the first user of an image whose owner names no other.
-const defaultUser = "pi"
+// DefaultUser is the first user of an image whose owner names no other.
+const DefaultUser = "pi"
 
 // settings returns the edits that carry out what the user chose.
 func (s System) settings() []edit.Edit {
 	var edits []edit.Edit
-	if s.PasswordHash != "" {
-		edits = append(edits, s.firstUser())
+	if s.PasswordHash != "" || s.User != "" {
+		edits = append(edits, s.firstUser(cmp.Or(s.PasswordHash, Locked)))
 	}
 	if s.SSH {
 		edits = append(edits, edit.WriteFile{Name: path.Join(s.BootDir, "ssh")})
@@ -27,7 +28,7 @@ func (s System) settings() []edit.Edit {
 	if len(s.AuthorizedKeys) > 0 {
 		edits = append(edits,
 			edit.WriteFile{
-				Name: "etc/ssh/authorized_keys.d/" + s.user(),
+				Name: keysOf(s.user()),
 				Data: strings.Join(s.AuthorizedKeys, "\n") + "\n",
 				Perm: 0o644,
 			},
@@ -50,12 +51,7 @@ func (s System) settings() []edit.Edit {
 	return edits
 }
 
-func (s System) user() string {
-	if s.User == "" {
-		return defaultUser
-	}
-	return s.User
-}
+func (s System) user() string { return cmp.Or(s.User, DefaultUser) }
 
 // sshdConfig is where to set an option of the SSH server. Buster's reads no
 // other file than the one.
@@ -66,15 +62,16 @@ func sshdConfig(release string) string {
 	return "etc/ssh/sshd_config.d/clusterctrl.conf"
 }
 
-// firstUser makes the first user, in the way that the release knows.
-func (s System) firstUser() edit.Edit {
+// firstUser makes the first user, with the hash of a password or [Locked], in the way that
+// the release knows.
+func (s System) firstUser(hash string) edit.Edit {
 	switch {
 	case s.CloudInit:
-		return cloudUser{path.Join(s.BootDir, "user-data"), s.user(), s.PasswordHash}
+		return cloudUser{path.Join(s.BootDir, "user-data"), s.user(), hash}
 	case s.Release == "buster":
-		return shadowPassword{s.user(), s.PasswordHash}
+		return shadowPassword{s.user(), hash}
 	}
-	return edit.WriteFile{Name: path.Join(s.BootDir, "userconf.txt"), Data: s.user() + ":" + s.PasswordHash + "\n"}
+	return edit.WriteFile{Name: path.Join(s.BootDir, "userconf.txt"), Data: s.user() + ":" + hash + "\n"}
 }
 
 // shadowPassword sets the password of a user whom the vendor made.
@@ -98,7 +95,7 @@ func (p shadowPassword) Apply(tree rootfs.Tree) error {
 		lines = append(lines, strings.Join(fields, ":"))
 	}
 	if !found {
-		return fmt.Errorf("etc/shadow has no user %q: this release comes with one user, %s", p.user, defaultUser)
+		return fmt.Errorf("etc/shadow has no user %q: this release comes with one user, %s", p.user, DefaultUser)
 	}
 	return edit.WriteFile{Name: "etc/shadow", Data: strings.Join(lines, "")}.Apply(tree)
 }
