@@ -20,6 +20,8 @@ const hashStep = 256 << 10
 // HashPatched returns, for each of patches, the SHA-256 of image with that patch alone.
 // The part before the first patch is hashed only once; the rest is read once a core. A
 // progress that is not nil is told of every byte of every sum, in pieces of zeros.
+// The patches of a build lie near the front of its images, so that each sum costs
+// nearly a pass of SHA-256 over the whole image, whatever the images share.
 func HashPatched(ctx context.Context, image *os.File, patches []Patch, progress io.Writer) ([]Sum, error) {
 	size, err := fileSize(image)
 	if err != nil {

@@ -17,7 +17,9 @@ import (
 // controller's, which is kept in memory, and what makes that another role's.
 //
 // A base that is packed is unpacked into a temporary file first, so that it is
-// known to be whole, and what can be built of it, before any card is touched.
+// known to be whole, and what can be built of it, before any card is touched. Changing
+// the base while it is unpacked would take a second pass over it, since edits read
+// files all over an image.
 type Source struct {
 	o    Options
 	name string
