@@ -42,8 +42,8 @@ func (b bench) measureGadget(ctx context.Context) (err error) {
 		[]goal{faster(ours, theirs, 3)}}.printTimes(costs)
 }
 
-// times takes the times of entries out of lines of a guest, which has other names
-// for them, and the memory in KiB where it says that.
+// times takes the times of entries, and the memory in KiB where there is one, out of the
+// lines of a guest, which has other names for the entries.
 func times(lines []string, titles map[string]string) (map[string][]cost, error) {
 	costs := map[string][]cost{}
 	for _, line := range lines {

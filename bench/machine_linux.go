@@ -25,9 +25,9 @@ type machine struct {
 	files   map[string]string // further files and where they come from
 	disks   []string          // what is written to them goes nowhere
 
-	// countsInstructions makes the clock of the machine one of the instructions that
-	// it has executed, 2 ns each, which is about what a Pi Zero takes, and of the time
-	// that it waits. Else its time is mostly what QEMU takes to translate them.
+	// countsInstructions makes the machine's clock count the instructions that it has
+	// executed, 2 ns each, about as many as a Pi Zero takes, and the time that it
+	// waits. Otherwise, most of its time is what QEMU takes to translate them.
 	countsInstructions bool
 }
 

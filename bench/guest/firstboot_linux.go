@@ -107,9 +107,9 @@ func mountCard(disk string, flags uintptr) error {
 // programDirs are where the cards have programs, the same in all.
 var programDirs = []string{"usr/sbin", "usr/bin", "usr/lib/aarch64-linux-gnu"}
 
-// sharePrograms has a card's programs be those of the first disk, so that all runs
-// have them in memory, and translated: an emulated machine spends most of its time
-// on what it sees for the first time, and no other machine does.
+// sharePrograms gives all cards the programs of the first disk, so that each run finds
+// them in memory, and translated: an emulated machine spends most of its time on code
+// that it runs for the first time, and a real one does not.
 func sharePrograms() error {
 	for _, dir := range programDirs {
 		if err := unix.Mount(filepath.Join(programs, dir), filepath.Join(root, dir), "", unix.MS_BIND, ""); err != nil {
@@ -174,7 +174,7 @@ func asPID1(args []string) (took time.Duration, processes int, err error) {
 	if err := unix.Acct(accounts); err != nil {
 		return 0, 0, fmt.Errorf("acct: %w", err)
 	}
-	// Nobody is woken up to read what it says.
+	// No reader is woken up for the output.
 	output, err := os.Create("/tmp/output")
 	if err != nil {
 		return 0, 0, err

@@ -114,7 +114,7 @@ func program(args ...string) func() (time.Duration, error) {
 	}
 }
 
-// bind binds a gadget that is there: what no program can do without.
+// bind binds a gadget that is there, which every program has to do.
 func bind() (time.Duration, error) {
 	r, err := gadget.Start(context.Background(), gadget.Options{})
 	if err != nil {

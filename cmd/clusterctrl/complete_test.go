@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// TestNodeNames completes to nodes that are plugged in, of which two may have one
-// number.
+// TestNodeNames completes to the names of nodes that are plugged in, even where two nodes
+// have the same number.
 func TestNodeNames(t *testing.T) {
 	plugged := []cluster.Node{{ID: 2}, {ID: 7}, {ID: 7}, {ID: 25}}
 	for typed, want := range map[string][]string{

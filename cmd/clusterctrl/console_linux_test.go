@@ -93,10 +93,11 @@ func (s session) settings(t *testing.T) string {
 	return string(out)
 }
 
-// TestConsole leaves a console in each way that there is: the terminal is as it
-// was, and the exit status says how.
+// TestConsole leaves a console in every possible way. Each time the terminal is as it was
+// before, and the exit status says how the session ended.
 func TestConsole(t *testing.T) {
-	// What nohup(1) has us ignore, the programs that we start would ignore as well.
+	// A program inherits the signals that are ignored: under nohup(1), the command
+	// would ignore SIGHUP too.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	defer signal.Reset(syscall.SIGHUP)
 	for _, tt := range []struct {
@@ -151,7 +152,7 @@ func TestNoConsole(t *testing.T) {
 	}
 }
 
-// TestSSH has a program in place of ssh say what it is asked.
+// TestSSH puts a program in the place of ssh that prints its arguments.
 func TestSSH(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "ssh"), []byte("#!/bin/sh\nfor word; do echo \"$word\"; done\nexit 7\n"), 0o755); err != nil {

@@ -40,9 +40,8 @@ func labUpBehind(ts *testscript.TestScript, _ bool, args []string) {
 	}()
 }
 
-// labEnd waits for the end of a cluster, after it was sent a signal, and checks
-// its exit status: lab-end SIGNAL STATUS. Signal 0 is none, the status of who is
-// killed -1.
+// labEnd sends a signal to a cluster, waits for its end, and checks its exit status:
+// lab-end SIGNAL STATUS. Signal 0 is none; a killed cluster has status -1.
 func labEnd(ts *testscript.TestScript, _ bool, args []string) {
 	run := ts.Value(labRun{}).(*labRun)
 	signal, err := strconv.Atoi(args[0])

@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestTable: columns are aligned, what is missing is seen to be missing, and of
-// two nodes with one number it is said which is which.
+// TestTable: columns are aligned, missing values are marked as missing, and two nodes
+// with the same number are told apart.
 func TestTable(t *testing.T) {
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)
 	nodes := []cluster.Node{

@@ -33,8 +33,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, programs)
 }
 
-// TestScripts runs the command as users do. PI_PROGRAM stands for the program
-// that release builds carry for the Pi, KERNEL for a directory with Debian's.
+// TestScripts runs the command as users do. PI_PROGRAM is the program for the Pi that a
+// release carries, KERNEL a directory with Debian's kernel.
 func TestScripts(t *testing.T) {
 	kernel := labtest.NewKernel(t, labtest.ARM64)
 	testscript.Run(t, testscript.Params{
@@ -130,7 +130,7 @@ func extract(image, part string, start, size int64) error {
 	return err
 }
 
-// insertCard makes an image a disk, whose name is in CARD then: card IMAGE.
+// insertCard makes a disk of an image, and sets CARD to the name of the disk: card IMAGE.
 func insertCard(ts *testscript.TestScript, _ bool, args []string) {
 	out, err := exec.Command("losetup", "--find", "--show", ts.MkAbs(args[0])).Output()
 	if err != nil {
@@ -141,8 +141,8 @@ func insertCard(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Defer(func() { exec.Command("losetup", "--detach", card).Run() })
 }
 
-// useCard has a disk in use for the rest of the script, as one is of which a
-// partition is mounted: use DISK.
+// useCard makes a disk busy for the rest of the script, as a mounted partition does: use
+// DISK.
 func useCard(ts *testscript.TestScript, _ bool, args []string) {
 	card, err := os.OpenFile(args[0], os.O_RDWR|os.O_EXCL, 0)
 	ts.Check(err)
@@ -159,7 +159,7 @@ func withSettings(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// writeNoise writes a file that is full of what no image holds: noise FILE SIZE.
+// writeNoise fills a file with bytes that occur in no image: noise FILE SIZE.
 func writeNoise(ts *testscript.TestScript, _ bool, args []string) {
 	size, err := strconv.ParseInt(args[1], 10, 64)
 	ts.Check(err)
@@ -170,7 +170,8 @@ func writeNoise(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 }
 
-// serveFiles has a web server whose address is in SITE then: website DIR.
+// serveFiles starts a web server for a directory, and sets SITE to its address: website
+// DIR.
 func serveFiles(ts *testscript.TestScript, _ bool, args []string) {
 	server := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[0]))))
 	ts.Defer(server.Close)

@@ -12,7 +12,7 @@ import (
 )
 
 // manDir is for "make release". The pages are made here, not by the program, so that
-// nodes need not carry what makes them.
+// nodes need not carry the code for it.
 var manDir = flag.String("man", "", "keep the manual pages in a `directory`")
 
 // TestManual makes a manual page of each command's help and has groff typeset it.
@@ -40,7 +40,7 @@ func TestManual(t *testing.T) {
 		if !strings.Contains(string(text), ".SH SYNOPSIS") || !strings.Contains(string(text), cmd.Name()) {
 			t.Errorf("%s:\n%s", page, text)
 		}
-		// -ww has troff warn of all that it does not understand.
+		// -ww has troff warn about everything that it does not understand.
 		out, err := exec.Command("groff", "-man", "-ww", "-z", "-Tutf8", page).CombinedOutput()
 		if err != nil || len(out) > 0 {
 			t.Errorf("groff %s: %v\n%s", page, err, out)

@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestStatusTables: what people see of a HAT with a node that runs, one that is
-// silent and one that is off, and of a board.
+// TestStatusTables: the tables of a board, and of a HAT with three nodes: one runs, one
+// is silent, one is off.
 func TestStatusTables(t *testing.T) {
 	const hat, triple = "ClusterHAT v2.4 (i2c-1, address 0x20)", "ClusterCTRL Triple of order 20 (i2c-11, address 0x20)"
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)

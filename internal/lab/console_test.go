@@ -97,8 +97,8 @@ func TestExpectLine(t *testing.T) {
 	}
 }
 
-// TestExpectGivesUp waits for what does not come: the error tells what did, and
-// what was shown is still there.
+// TestExpectGivesUp waits for a text that does not come: the error quotes what came
+// instead, which can still be waited for.
 func TestExpectGivesUp(t *testing.T) {
 	r, w := io.Pipe()
 	defer w.Close()

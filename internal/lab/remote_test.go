@@ -102,7 +102,7 @@ func TestAskConsole(t *testing.T) {
 	}
 }
 
-// TestWhoAsksWrongly sends what no program of ours does.
+// TestWhoAsksWrongly sends requests that our program never sends.
 func TestWhoAsksWrongly(t *testing.T) {
 	socket, ended := serve(t, t.Context())
 	for text, want := range map[string]string{

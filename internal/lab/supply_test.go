@@ -127,8 +127,8 @@ func (r rig) ask(t *testing.T, do, machine string) {
 	}
 }
 
-// console opens the console of a machine and waits for its program, which was started
-// some times since the machine was built.
+// console opens the console of a machine, and waits until the machine's program has
+// started for so many times since the machine was built.
 func (r rig) console(t *testing.T, name string, times int) *lab.Console {
 	t.Helper()
 	_, conn, err := lab.Ask(r.socket, lab.Request{Do: lab.AskConsole, Machine: name})

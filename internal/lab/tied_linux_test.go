@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestNoQEMUOutlivesUs kills a program that has a machine on: this test, run
-// once more. QEMU's end shows as the end of what it shares with us.
+// TestNoQEMUOutlivesUs kills a program that has a machine on: this test, run once more.
+// QEMU ends with it.
 func TestNoQEMUOutlivesUs(t *testing.T) {
 	const inner = "CLUSTERCTRL_TEST_QEMU_PIDFILE"
 	if pidFile := os.Getenv(inner); pidFile != "" {

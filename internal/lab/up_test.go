@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestListenAlone starts clusters at once where one was killed: there is one then,
-// and the others say why they are not.
+// TestListenAlone starts several clusters at once where an earlier one was killed: one of
+// them runs, and the others say why they do not.
 func TestListenAlone(t *testing.T) {
 	for range 20 {
 		t.Setenv("XDG_CACHE_HOME", t.TempDir())
@@ -47,7 +47,7 @@ func TestListenAlone(t *testing.T) {
 	}
 }
 
-// leaveSocket leaves one as a cluster that is killed does.
+// leaveSocket leaves a socket behind, as a killed cluster does.
 func leaveSocket(t *testing.T) {
 	t.Helper()
 	path, err := Socket()

@@ -11,7 +11,7 @@ export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
 # query asks the root's dpkg.
 query() { dpkg-query --admindir="$root/var/lib/dpkg" "$@"; }
 
-# special prints what the packages' scripts have set of files: owners and modes.
+# special prints the owners and modes that the packages' scripts have set.
 special() {
 	local file
 	dpkg-statoverride --admindir="$root/var/lib/dpkg" --list | while read -r _ _ _ file; do

@@ -138,7 +138,7 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// Every node would answer with the same keys, or open to the same password.
+// With keys or a password in the base, all nodes would have the same ones.
 func TestNoSecrets(t *testing.T) {
 	releases(t, func(t *testing.T, img image) {
 		if keys := img.debugfs(t, "ls -l /etc/ssh"); strings.Contains(keys, "ssh_host") || !strings.Contains(keys, "sshd_config") {

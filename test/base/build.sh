@@ -54,7 +54,7 @@ kernel() {
 	initramfs "$version" "$boot/initramfs8$2"
 }
 
-# kernels are the release's own, and where its backports have one that, too.
+# kernels are the release's own, and its backports' where these have one.
 kernels() {
 	local name= version
 	for version in $(cd "$root/packages" && printf '%s\n' linux-image-*.deb | sort -V); do
@@ -91,7 +91,8 @@ initramfs() {
 	(cd "$dir" && find . | sort | cpio --quiet -o -H newc -R 0:0 | gzip -n) >"$2"
 }
 
-# libraries DIR PROGRAM... copies what programs are linked to, and what that is.
+# libraries DIR PROGRAM... copies the libraries that programs are linked to, and those
+# that these are linked to.
 libraries() {
 	local dir=$1 file name
 	for file in "${@:2}"; do
@@ -128,7 +129,8 @@ files() {
 	ln -s firmware/issue.txt "$root/boot/issue.txt"
 	ln -s firmware/overlays "$root/boot/overlays"
 	sed -i "s/DISKID/$disk_id/" "$root/etc/fstab" "$boot/cmdline.txt"
-	# As the vendor turns systematic names off. It turns udev's addresses of bridges off, too.
+	# This is how the vendor turns systematic names off. It turns off udev's
+	# addresses of bridges, too.
 	ln -s /dev/null "$root/etc/systemd/network/99-default.link"
 	ln -s /dev/null "$root/etc/systemd/network/73-usb-net-by-mac.link"
 	users

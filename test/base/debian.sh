@@ -11,7 +11,7 @@
 set -euo pipefail
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
-# Keys that are there are not made; these are removed in the end.
+# Keys are not made where there are some; these are removed in the end.
 no_keys='mkdir -p "$1/etc/ssh"
 	touch "$1/etc/ssh/ssh_host_rsa_key" "$1/etc/ssh/ssh_host_ecdsa_key" "$1/etc/ssh/ssh_host_ed25519_key"'
 

@@ -37,15 +37,16 @@ for package in *.deb; do dpkg-deb -x "$package" "$root"; done
 mv "$root/lib/systemd" "$root/usr/lib/" # /lib leads there
 rm -r "$root/lib" "$root"/usr/share/{doc,man}
 
-# What installing does: the user that it gives its rights up for, and the start.
+# What installing it does: the user as which it runs, and the start at boot.
 mkdir -p "$root"/etc/systemd/system/multi-user.target.wants "$root/var/lib/dhcpcd"
 tar -x -O -f "$from" ./etc/passwd >"$root/etc/passwd"
 echo "dhcpcd:x:110:65534:DHCP Client Daemon:/usr/lib/dhcpcd:/bin/false" >>"$root/etc/passwd"
 ln -s /lib/systemd/system/dhcpcd.service "$root/etc/systemd/system/multi-user.target.wants/"
-# What else is on the vendor's images, and the unit does not start without.
+# What the vendor's images have besides, without which the unit does not start.
 mkdir -p "$root/etc/wpa_supplicant"
 touch "$root/etc/resolv.conf"
-# What an owner may have added. It is for that interface alone, and what follows too.
+# What an owner may have added. It is for that interface alone, as are the lines behind
+# it.
 printf '\ninterface wlan0\nstatic ip_address=192.168.1.9/24\n' >>"$root/etc/dhcpcd.conf"
 
 cp "$from" "$out"

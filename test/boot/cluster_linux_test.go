@@ -147,8 +147,8 @@ func (s shell) until(t *testing.T, ctx context.Context, command string) {
 	s.run(t, ctx, "until { "+command+"; } >/dev/null 2>&1; do sleep 0.1; done")
 }
 
-// letInAll is letIn for the consoles of the lab's machines, and gives pi a
-// password for those of the nodes. Its device controllers are the lab's.
+// letInAll is letIn for the consoles of the lab's machines, with a password for pi on the
+// nodes. It needs no module for a device controller, since the lab has one.
 func letInAll(tree *rootfs.Image) error {
 	for name, text := range map[string]string{
 		"etc/systemd/system/serial-getty@ttyAMA0.service.d/test.conf": "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %I linux\n",

@@ -31,8 +31,8 @@ func memory(t testing.TB) string {
 	return dir
 }
 
-// unshareMounts gives the calling goroutine, for the rest of its life, mounts that
-// nobody else has: what others start would keep them.
+// unshareMounts gives the calling goroutine mounts of its own for the rest of its life:
+// other programs that start meanwhile would keep them busy.
 func unshareMounts() error {
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
@@ -142,9 +142,8 @@ type state map[string]string
 func stateOf(card string) (state, error) {
 	files := state{}
 	err := mounted(card, func(root string, _ *os.File) error {
-		// A child that another goroutine forks has all open files of this process,
-		// and closes them only when it is the program that it is to be: when the fork
-		// is long over. That would keep the mount busy.
+		// A child that another goroutine forks has all open files of this process
+		// until it executes its program. That would keep the mount busy.
 		syscall.ForkLock.RLock()
 		defer syscall.ForkLock.RUnlock()
 		return files.read("/", root)

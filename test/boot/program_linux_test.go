@@ -23,7 +23,7 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// all is for those who have an hour.
+// all has tests run that take an hour.
 var all = flag.Bool("all", false, "boot every role on every base, and try every power cut")
 
 const moduleRoot = "../.."

@@ -248,8 +248,8 @@ const (
 	patientManager = "[Manager]\nDefaultTimeoutStartSec=infinity\nDefaultDeviceTimeoutSec=infinity\n"
 )
 
-// letIn logs root in on the serial console, has the kernel play a USB device
-// controller, which the emulated board lacks, and has the system wait.
+// letIn logs root in on the serial console, has the kernel play a USB device controller,
+// which the emulated board lacks, and makes systemd wait as long as it takes.
 func letIn(tree *rootfs.Image) error {
 	for name, text := range map[string]string{
 		"etc/systemd/system/serial-getty@ttyS1.service.d/test.conf": "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %I linux\n",

@@ -65,8 +65,8 @@ func needsRecovery(t *testing.T, d disk) {
 	})
 }
 
-// fillRoot leaves 4 MiB: the program alone has 7 MB. What the kernel keeps for
-// itself while it has a file system mounted, it is told not to.
+// fillRoot leaves 4 MiB: the program alone has 7 MB. ext4 is told to reserve no room for
+// itself while it is mounted.
 func fillRoot(t *testing.T, d disk) {
 	d.change(t, func(root string) {
 		loop := filepath.Base(strings.TrimSpace(judge(t, "findmnt", "-n", "-o", "SOURCE", root)))

@@ -63,9 +63,9 @@ func (d disk) mount(t testing.TB) string {
 	return dir
 }
 
-// change runs edit on the mounted root file system. Whoever starts a mount
-// namespace meanwhile, as tests of other packages do, keeps the file system
-// mounted for longer: what ends its journal is that it becomes read-only.
+// change runs edit on the mounted root file system. A mount namespace that is made
+// meanwhile, as by tests of other packages, keeps the file system mounted for longer:
+// making it read-only ends its journal in any case.
 func (d disk) change(t testing.TB, edit func(root string)) {
 	t.Helper()
 	dir, unmount := d.attach(t, "rw")

@@ -28,8 +28,8 @@ var makeProgram = sync.OnceValues(func() (string, error) {
 	return filepath.Abs(moduleRoot + "/bin/clusterctrl")
 })
 
-// clusterctrl returns a run of the program that shows no progress. What it makes
-// for the time being it makes in a directory that must be empty in the end.
+// clusterctrl returns a run of the program that shows no progress. The directory for its
+// temporary files must be empty in the end.
 func clusterctrl(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	program, err := makeProgram()

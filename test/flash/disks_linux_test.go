@@ -162,7 +162,7 @@ func readTable(disk string) error {
 	return unix.IoctlSetInt(int(f.Fd()), unix.BLKRRPART, 0)
 }
 
-// A reader of cards is a USB device of this machine, in a port of this machine.
+// A reader is a card reader on USB: a device of this machine in a port of this machine.
 type reader struct{ file string }
 
 func newReader(t *testing.T) reader {

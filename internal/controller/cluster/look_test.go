@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A tree is files of a machine, by name; a text that starts with -> is where a
-// symbolic link leads.
+// A tree is the files of a machine by name. A text that begins with -> is the target of a
+// symbolic link.
 type tree map[string]string
 
 func (f tree) write(t *testing.T) fs.FS {
@@ -118,8 +118,8 @@ func TestNodes(t *testing.T) {
 	}
 }
 
-// TestTwins: of two nodes with one number one has the names, and is the first in
-// the list though its port is behind the other's.
+// TestTwins: where two nodes have the same number, the one that has the names comes first
+// in the list, even if its port comes after the other's.
 func TestTwins(t *testing.T) {
 	f := tree{"dev/ttypi7": "->ttyACM0"}
 	f.plug("1-1.3", "5", "7", "ClusterCTRL", "ethpi7", "ttyACM0")
@@ -141,7 +141,7 @@ func TestNothing(t *testing.T) {
 	}
 }
 
-// TestFollow takes a controller through a morning.
+// TestFollow plays nodes that come and go.
 func TestFollow(t *testing.T) {
 	whole := func(device string) Node {
 		return Node{ID: 7, Boot: FromCard, Interface: "ethpi7", Serial: "/dev/ttypi7", device: device}

@@ -43,7 +43,7 @@ func TestEscape(t *testing.T) {
 	}
 }
 
-// TestNothingLost: what has no ~ at the start of a line is passed on as it is.
+// TestNothingLost: input that has no ~ at the start of a line is passed on unchanged.
 func TestNothingLost(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringMatching(`[a~.?\r\n]{0,20}`).Draw(t, "text")

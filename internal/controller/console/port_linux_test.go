@@ -118,7 +118,7 @@ func TestTaken(t *testing.T) {
 	}
 }
 
-// TestRefused: what is missing, and what one may not use.
+// TestRefused opens ports that are missing, and ports that the user may not use.
 func TestRefused(t *testing.T) {
 	if _, err := Open(filepath.Join(t.TempDir(), "ttypi7")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Open() of none = %v", err)
@@ -173,8 +173,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestRunEnds: the port goes away; the user gives up; and what comes in ends,
-// which ends nothing, nor does a node that takes nothing keep the user from leaving.
+// TestRunEnds: a session ends when the port goes away, or when the user leaves, even if
+// the node takes no input. It does not end when the input does.
 func TestRunEnds(t *testing.T) {
 	t.Run("unplugged", func(t *testing.T) {
 		node, name := port(t)

@@ -58,8 +58,8 @@ func enterNamespace(t *testing.T) {
 	}
 }
 
-// TestIPTables asks iptables what the rules are that it makes, among others' that
-// stay as they are.
+// TestIPTables has iptables list the rules that were made with it. Rules of others stay
+// as they are.
 func TestIPTables(t *testing.T) {
 	enterNamespace(t)
 	const foreign = "-A FORWARD -i wlan0 -j DROP"
@@ -113,8 +113,8 @@ COMMIT
 	}
 }
 
-// TestNoIPTables: a machine with neither says what to install; there is nothing to
-// take away.
+// TestNoIPTables: on a machine that has neither nf_tables nor iptables, a start says what
+// to install, and a stop has nothing to take away.
 func TestNoIPTables(t *testing.T) {
 	enterNamespace(t)
 	t.Setenv("PATH", t.TempDir())
@@ -126,8 +126,8 @@ func TestNoIPTables(t *testing.T) {
 	}
 }
 
-// TestDropping has firewalls drop what they do not know, in each of the ways that
-// they go about it.
+// TestDropping sets up firewalls that drop unknown packets, in each of the ways in which
+// firewalls do so.
 func TestDropping(t *testing.T) {
 	enterNamespace(t)
 	if err := Start(); err != nil {

@@ -290,8 +290,9 @@ func TestBadBoards(t *testing.T) {
 	}
 }
 
-// TestNAKs: whichever transaction a chip does not acknowledge, or a bus fails at,
-// once, the node is switched. A few more times, and the error says where.
+// TestNAKs: if a chip does not acknowledge one transaction, or the bus fails at it,
+// whichever it is, the node is switched all the same. If that happens a few more times,
+// the error says where.
 func TestNAKs(t *testing.T) {
 	for _, fault := range []error{ErrNAK, syscall.EIO} {
 		for n := 1; ; n++ {

@@ -405,8 +405,9 @@ func atOnce(t *testing.T) {
 	}
 }
 
-// everyTransaction: whichever message a board does not acknowledge, once, the node
-// is switched; from then on, and the error says where.
+// everyTransaction: if a board does not acknowledge one message, whichever it is, the
+// node is switched all the same. If it acknowledges none from then on, the error says
+// where.
 func everyTransaction(t *testing.T) {
 	d := newDesk(t)
 	heard, first := 0, 0

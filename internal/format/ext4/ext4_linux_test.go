@@ -298,7 +298,7 @@ func TestManyPieces(t *testing.T) {
 	fsck(t, image)
 }
 
-// TestThroughLinks tells what names give that lead through links or files.
+// TestThroughLinks opens names that lead through links or files.
 func TestThroughLinks(t *testing.T) {
 	e := openImage(t, layouts[0].template(t))
 	defer e.done(t)

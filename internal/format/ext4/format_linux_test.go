@@ -50,9 +50,9 @@ func TestHash(t *testing.T) {
 	}
 }
 
-// TestUnsignedHash has values of Linux's own tests of its hashes? No: there are
-// none. That both kinds of char are told apart is all that is tested here, and
-// that those below 128 are not; Linux judges the rest in TestLargeDirectory.
+// TestUnsignedHash checks that the hash of a name depends on whether chars are signed,
+// and only if the name has some above 127. Linux has no published values to compare with:
+// TestLargeDirectory has Linux judge the rest.
 func TestUnsignedHash(t *testing.T) {
 	for version := range uint8(3) {
 		signed, unsigned := hasher{version: version}, hasher{version: version, unsigned: true}

@@ -30,8 +30,8 @@ type record struct {
 // A tree is the files of a file system by name.
 type tree map[string]*record
 
-// kernelTree is the tree that Linux sees in an image: every entry found by its
-// name, as files are. Those who may not mount get what debugfs sees of it.
+// kernelTree is the tree that Linux sees in an image: every entry found by its name, as
+// files are. A user who may not mount gets what debugfs sees of it.
 func kernelTree(t fataler, image string) tree {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -48,8 +48,8 @@ func kernelTree(t fataler, image string) tree {
 	return hostTree(t, dir)
 }
 
-// fullTree is the tree that Linux sees; of which debugfs does not tell all, so
-// that those who may not mount get our own view to start from.
+// fullTree is the tree that Linux sees. A user who may not mount gets the view of this
+// package to start from, since debugfs does not tell everything.
 func fullTree(t fataler, image string) tree {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -138,9 +138,9 @@ func ownXattrs(t fataler, e editor, name string) string {
 	return printXattrs(attrs)
 }
 
-// populateByKernel adds what only Linux makes: files in many pieces, with
-// holes, preallocated, with extended attributes in and out of their inodes, and
-// devices. Those who may not mount do without.
+// populateByKernel adds what only Linux makes: files in many pieces, with holes,
+// preallocated, with extended attributes in and out of their inodes, and devices. A user
+// who may not mount does without.
 func populateByKernel(t fataler, image string) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -235,9 +235,8 @@ func mount(t fataler, image, options string) (dir string) {
 	return dir
 }
 
-// unmount makes a file system read-only first, which ends its journal: whoever
-// started a mount namespace meanwhile, as tests of other packages do, keeps it
-// mounted for longer.
+// unmount makes a file system read-only first, which ends its journal: a mount namespace
+// that was made meanwhile, as by tests of other packages, keeps it mounted for longer.
 func unmount(t fataler, dir string) {
 	t.Helper()
 	run(t, "mount", "-o", "remount,ro", dir)
@@ -339,7 +338,7 @@ func (want tree) equal(t fataler, who string, got tree, loose bool) {
 
 func shorten(s string) string { return fmt.Sprintf("%.20q (%d bytes)", s, len(s)) }
 
-// judge has e2fsck and Linux judge an image, and then ourselves.
+// judge has e2fsck, then Linux, then this package judge an image.
 func judge(t fataler, image string, want tree) {
 	t.Helper()
 	fsck(t, image)

@@ -105,7 +105,7 @@ func (m *model) children(dir string) (names []string) {
 	return names
 }
 
-// did says whether an operation that the model would have succeed, or not, did.
+// did reports whether an operation succeeded. The test fails if the model says otherwise.
 func (m *model) did(t *rapid.T, err error, ok bool, op ...any) bool {
 	switch {
 	case err != nil && m.tight && errors.Is(err, ErrNoSpace):
@@ -177,7 +177,7 @@ func (m *model) drop(name string) {
 	r.ctime = m.stamp(m.now)
 }
 
-// existing draws a name that there is; mostly.
+// existing draws a name that exists in most cases.
 func (m *model) existing(t *rapid.T) string {
 	if rapid.IntRange(0, 15).Draw(t, "missing") == 0 {
 		return m.fresh(t)
@@ -194,7 +194,7 @@ func (m *model) dir(t *rapid.T) string {
 var bases = rapid.OneOf(rapid.StringMatching(`[a-c]{1,2}`), rapid.StringMatching(`[a-z\xe0-\xff]{1,20}`),
 	rapid.Just(strings.Repeat("n", 255)), rapid.Just(strings.Repeat("ö", 100)))
 
-// fresh draws a name in a directory, which there may be or not.
+// fresh draws a name in a directory. The name may be taken.
 func (m *model) fresh(t *rapid.T) string {
 	return path.Join(m.dir(t), bases.Draw(t, "base"))
 }

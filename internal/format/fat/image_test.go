@@ -223,9 +223,9 @@ func describe(t tester, fsys *FS) Info {
 	return i
 }
 
-// fill leaves about n clusters free, by calling the others bad. They are
-// scattered over the end of the device, where FAT32 needs more than 16 bits for
-// their numbers.
+// fill leaves about n clusters free, by marking the others as bad. The free ones are
+// scattered over the end of the device, where FAT32 needs more than 16 bits for their
+// numbers.
 func fill(t tester, image string, n int) {
 	t.Helper()
 	fsys := open(t, image)

@@ -101,8 +101,8 @@ func (s *session) draw(t *rapid.T, label string) string {
 	return path.Join(rapid.SampledFrom(dirs).Draw(t, label+" in"), rapid.SampledFrom(names).Draw(t, label))
 }
 
-// agree demands an error exactly if the model refuses, and says whether the
-// operation was done. A lack of space is for others to judge.
+// agree demands an error exactly if the model refuses, and reports whether the operation
+// was done. Whether space may be lacking, the callers judge.
 func (s *session) agree(t *rapid.T, err error, ok bool) bool {
 	if errors.Is(err, ErrNoSpace) && ok {
 		return false
@@ -186,7 +186,7 @@ func (m model) move(from, to string) {
 	m[to] = n
 }
 
-// reopen ends the editing for now.
+// reopen closes the file system and opens it again.
 func (s *session) reopen(t *rapid.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -195,7 +195,7 @@ func (s *session) reopen(t *rapid.T) {
 	s.SetTime(s.now)
 }
 
-// save ends the editing for no time at all.
+// save closes the file system, and goes on with it.
 func (s *session) save(t *rapid.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

@@ -117,8 +117,8 @@ func TestNameLengths(t *testing.T) {
 	}
 }
 
-// TestLongNames reads names whose slots were damaged. What does not belong
-// together does not count, and is not removed with the file.
+// TestLongNames reads names whose slots were damaged. Slots that do not belong to a name
+// are ignored, and stay when the file is removed.
 func TestLongNames(t *testing.T) {
 	small := smallImage(t, 16)
 	const (

@@ -42,9 +42,8 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
-// TestBitFlips flips every bit of small files. There is none that no CRC, no
-// check and no comparison is about, only that zeros come out of LZMA whatever
-// its properties.
+// TestBitFlips flips every bit of small files. A CRC, a check or a comparison covers each
+// of them, except that zeros come out of LZMA whatever its properties are.
 func TestBitFlips(t *testing.T) {
 	for name, file := range whole {
 		if name == "no check" {
@@ -66,8 +65,8 @@ func TestBitFlips(t *testing.T) {
 	}
 }
 
-// FuzzReader wants the stream decoder to end in one of three ways, and the
-// other to agree with it on files that it finds whole.
+// FuzzReader wants the decoder of streams to end in one of three ways, and the decoder by
+// index to agree with it on files that it finds whole.
 func FuzzReader(f *testing.F) {
 	for _, file := range whole {
 		f.Add([]byte(file))
@@ -87,7 +86,7 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// FuzzIndex is the same the other way round.
+// FuzzIndex is FuzzReader with the two decoders exchanged.
 func FuzzIndex(f *testing.F) {
 	for _, file := range whole {
 		f.Add([]byte(file))

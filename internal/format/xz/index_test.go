@@ -113,7 +113,7 @@ func TestDecodeStops(t *testing.T) {
 	}
 }
 
-// TestReadError wants an error of the input as it is, not taken for damage.
+// TestReadError: an error of the input is returned as it is, and not called damage.
 func TestReadError(t *testing.T) {
 	file := pack(t, image())
 	for _, n := range []int{0, 5, 12, 13, 50_000, len(file) - 20, len(file) - 3} {
@@ -129,8 +129,8 @@ func TestReadError(t *testing.T) {
 	}
 }
 
-// TestReaderAllocates no more than the input has earned: a dictionary of 64 MiB
-// is claimed by a few bytes.
+// TestReaderAllocates: memory grows with the input alone, even if a few bytes claim a
+// dictionary of 64 MiB.
 func TestReaderAllocates(t *testing.T) {
 	file := pack(t, []byte("abc"), "--lzma2=dict=64MiB")
 	var before, after runtime.MemStats

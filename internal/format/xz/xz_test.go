@@ -70,8 +70,8 @@ func unpackIndexed(file []byte, workers int) ([]byte, error) {
 	})
 }
 
-// contents draws data as images have it: text, noise, zeros and what was there
-// before, near and far.
+// contents draws data as images have it: text, noise, zeros, and repetitions from near
+// and far.
 func contents(t *rapid.T, limit int) []byte {
 	var data []byte
 	for len(data) < limit {
@@ -140,8 +140,8 @@ func TestAgainstProgram(t *testing.T) {
 	})
 }
 
-// TestDamagedAgainstProgram flips a bit where no check tells: we must refuse
-// what xz refuses, and make the same of what it takes.
+// TestDamagedAgainstProgram flips a bit that no check covers: we must refuse what xz
+// refuses, and decode what it takes to the same bytes.
 func TestDamagedAgainstProgram(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lc := rapid.IntRange(0, 4).Draw(t, "lc")

@@ -66,7 +66,7 @@ func TestDiskutil(t *testing.T) {
 	}
 }
 
-// badPlists are what is no property list, each in its way.
+// badPlists are texts that are no property lists, each for a reason of its own.
 var badPlists = map[string]string{
 	"empty":            "",
 	"text":             "disk4",

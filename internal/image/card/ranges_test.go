@@ -25,7 +25,7 @@ func unpackSample(t *testing.T) []byte {
 	return p.Bytes()
 }
 
-// TestUsed says what of an image is left out: of no file system that is not
+// TestUsed checks which parts of an image are left out: none of a file system that is not
 // understood.
 func TestUsed(t *testing.T) {
 	image := unpackSample(t)
@@ -56,8 +56,8 @@ func TestUsed(t *testing.T) {
 	}
 }
 
-// TestRanges says that what is not free is in a range, and that ranges are in order,
-// aligned and apart.
+// TestRanges checks that all that is not free is in a range, and that ranges are in
+// order, aligned and apart.
 func TestRanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const size = 1<<20 + 3*SectorSize

@@ -153,7 +153,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// TestDigest says that the digest is of the image, whatever is written of it last.
+// TestDigest: the digest is that of the image, whatever is written of it last.
 func TestDigest(t *testing.T) {
 	image := table(imageSize)
 	f := newFake(noise(imageSize))
@@ -203,7 +203,7 @@ func TestCut(t *testing.T) {
 	})
 }
 
-// TestOrder says that a card is written in order, each byte once but for the first page.
+// TestOrder: a card is written in order, each byte once but for the first page.
 func TestOrder(t *testing.T) {
 	image := table(imageSize)
 	f := newFake(noise(imageSize))
@@ -221,7 +221,8 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestSlow has a card that takes for ever not keep the other from being finished.
+// TestSlow: a card that never finishes a write does not keep the other card from being
+// finished.
 func TestSlow(t *testing.T) {
 	image := table(imageSize)
 	slow, quick := newFake(noise(imageSize)), newFake(noise(imageSize))
@@ -264,7 +265,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestNotReread says that a card is good also where the kernel cannot read its table.
+// TestNotReread: a card is good even where the kernel cannot read its partition table.
 func TestNotReread(t *testing.T) {
 	f := newFake(noise(imageSize))
 	f.noFinish = true

@@ -37,8 +37,8 @@ func mustBeEmpty(t testing.TB, dir string) {
 	}
 }
 
-// TestDecodeDamaged takes for granted that one wrong bit anywhere is noticed,
-// as every packing has checksums, and leaves out the bits that nobody reads.
+// TestDecodeDamaged flips bits of packed images. Each flip must be noticed, since all
+// formats have checksums; bits that no decoder reads are left out.
 func TestDecodeDamaged(t *testing.T) {
 	image := sample(1 << 20)
 	for _, tt := range packings[1:] {
@@ -148,8 +148,8 @@ func TestDecodeWholeSectors(t *testing.T) {
 	}
 }
 
-// TestOpenStdin reads a file on standard input as it would by name: only so can
-// it be zip.
+// TestOpenStdin: a file on standard input is read as it is by its name. Only so can
+// standard input be a zip.
 func TestOpenStdin(t *testing.T) {
 	want := sample(1 << 20)
 	for _, tt := range packings {

@@ -148,8 +148,8 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// announced returns the size that an image of n bytes has by its packing. zstd
-// knows none of what it packed from a pipe, and pzstd says none.
+// announced returns the size that a packed image of n bytes states: none if zstd packed
+// it from a pipe, or if pzstd packed it.
 func announced(packing string, n int) int64 {
 	if strings.HasPrefix(packing, "gzip") || strings.HasPrefix(packing, "zstd of ") {
 		return 0

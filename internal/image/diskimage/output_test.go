@@ -140,7 +140,8 @@ func TestCommitAllOrNone(t *testing.T) {
 	}
 }
 
-// TestStale leaves live runs' files alone, and removes dead ones' and no others.
+// TestStale: the files of runs that are alive stay, those of runs that ended go, and all
+// others stay.
 func TestStale(t *testing.T) {
 	dir := t.TempDir()
 	live, err := Create(dir, Refuse, "live")

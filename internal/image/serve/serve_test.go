@@ -54,7 +54,7 @@ func build(t *testing.T) string {
 	return controller
 }
 
-// everyone are the roles of a cluster of as many nodes as there can be.
+// everyone is all the roles of the largest cluster.
 func everyone() []node.Role {
 	roles := []node.Role{node.CBridge, node.CNAT}
 	for id := node.MinID; id <= node.MaxID; id++ {
@@ -384,7 +384,8 @@ func TestChanged(t *testing.T) {
 	}
 }
 
-// TestNoted tells apart sums that can be relied on. To be seen, they are wrong.
+// TestNoted: a noted sum is used only where it can be relied on. The sums here are wrong,
+// so that the test sees which are used.
 func TestNoted(t *testing.T) {
 	wrong := strings.Repeat("ab", 32)
 	now := time.Now().Truncate(time.Second)
@@ -428,8 +429,8 @@ func TestNoted(t *testing.T) {
 	}
 }
 
-// TestEnd ends the server in the middle of a download, which goes on to its end,
-// while nobody else gets in.
+// TestEnd ends the server in the middle of a download. The download goes on to its end,
+// and new connections are refused.
 func TestEnd(t *testing.T) {
 	c, err := provision.OpenController(build(t))
 	if err != nil {
@@ -476,7 +477,7 @@ func TestEnd(t *testing.T) {
 	}
 }
 
-// TestSumFails ends the wait of those who want sums.
+// TestSumFails: requests that wait for sums are answered when the summing fails.
 func TestSumFails(t *testing.T) {
 	s := open(t, build(t), []node.Role{node.CBridge}, packed.XZ)
 	canceled, cancel := context.WithCancel(t.Context())

@@ -120,7 +120,8 @@ PACKAGES+=" vim"
 	}
 }
 
-// TestLoadShellDefaults has what a shell file does not set be as the scripts have it.
+// TestLoadShellDefaults: a variable that a shell file does not set has the value that it
+// has in the scripts.
 func TestLoadShellDefaults(t *testing.T) {
 	s, _, err := Load(write(t, ShellFileName, "ENABLESSH=1\n"))
 	if err != nil || s.Lite != 4 || s.Standard != 0 || s.Full != 0 {
@@ -128,8 +129,8 @@ func TestLoadShellDefaults(t *testing.T) {
 	}
 }
 
-// TestLoadWholeConfig reads a file with what configurations end with: the reading of
-// another one.
+// TestLoadWholeConfig reads files that end as the scripts' configurations do: by reading
+// another file.
 func TestLoadWholeConfig(t *testing.T) {
 	for _, end := range []string{
 		"[ -f config-local.sh ] && . ./config-local.sh\n",
@@ -151,7 +152,7 @@ func TestLoadWholeConfig(t *testing.T) {
 	}
 }
 
-// FuzzParseShell has each file refused in one line, or taken.
+// FuzzParseShell: each file is refused in one line, or taken.
 func FuzzParseShell(f *testing.F) {
 	for _, seed := range []string{"", "REV=1", "A=\"a\n", "A=(\n#'\n)\nREV=2", "if x; fi; fi\nREV=1", "A=\\", "[", "\ufeff;", "export ;;"} {
 		f.Add(seed)
@@ -167,8 +168,8 @@ func FuzzParseShell(f *testing.F) {
 	})
 }
 
-// TestUnquoteAsShell asks a real shell.
-func TestUnquoteAsShell(t *testing.T) {
+// TestPlainValueAsShell asks a real shell.
+func TestPlainValueAsShell(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		value := rapid.StringOf(rapid.SampledFrom([]rune(`ab '"# 1:=!*~`))).Draw(t, "value")
 		got, err := plainValue(value)

@@ -115,8 +115,8 @@ func TestCable(t *testing.T) {
 	node.noKernel(t)
 }
 
-// TestHangUp has the node's kernel let go, as when a gadget is stopped: the
-// controller's sees that, and both get another chance.
+// TestHangUp: the node's kernel ends a session, as when a gadget is stopped. The
+// controller's kernel sees that, and both can start another.
 func TestHangUp(t *testing.T) {
 	var c Cable
 	node, controller := on(t, &c, Node, nil), on(t, &c, Controller, nil)
@@ -167,8 +167,8 @@ func TestBroken(t *testing.T) {
 	}
 }
 
-// TestPlay has this program be at the node's side: it gets a stream for each session,
-// also after the hub was off, and none when the controller is.
+// TestPlay: this program is at the node's side. It gets a stream for each session, also
+// after the hub was off, and none while the controller is off.
 func TestPlay(t *testing.T) {
 	var c Cable
 	sessions := make(chan io.ReadWriter, 10)
@@ -204,7 +204,7 @@ func TestPlay(t *testing.T) {
 	}
 }
 
-// TestLate drops what an earlier session had still to say.
+// TestLate: data of an earlier session that comes late is dropped.
 func TestLate(t *testing.T) {
 	var c Cable
 	controller := on(t, &c, Controller, nil)

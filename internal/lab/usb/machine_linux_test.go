@@ -158,7 +158,8 @@ func plugIn(t *testing.T, d *echo) (*usb.Plug, *os.File) {
 	return plug, f
 }
 
-// find finds what the kernel has of the device on port 2, which it counts as 3.
+// find finds a part of what the kernel shows of the device on port 2, which the kernel
+// counts as port 3.
 func find(part string) string {
 	names, _ := filepath.Glob("/sys/devices/platform/vhci_hcd.0/usb1/1-3" + part)
 	return strings.Join(names, " ")

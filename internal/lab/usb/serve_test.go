@@ -133,7 +133,7 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// Messages that are none, each the end of the device.
+// damaged holds invalid messages, each of which ends the device.
 var damaged = map[string]command{
 	"of no kind":        {Message: 3},
 	"endpoint too high": {Message: submitMessage, Endpoint: 16},

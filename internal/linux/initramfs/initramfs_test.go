@@ -64,9 +64,9 @@ func (p packaged) Open(name string) (fs.File, error) {
 	return p.FS.Open(name)
 }
 
-// TestLoadOrderBeforeDepmod takes the order from the modules themselves: it has
-// what modprobe would load, but for faster ways of some processors, each behind
-// what depmod says that it needs.
+// TestLoadOrderBeforeDepmod takes the order from the modules themselves. It must have the
+// modules that modprobe would load, except for faster variants for some processors, and
+// each must come after those that depmod says it needs.
 func TestLoadOrderBeforeDepmod(t *testing.T) {
 	for arch, names := range map[labtest.Arch][]string{
 		labtest.AMD64: {"ext4", "vfat", "usb_f_rndis", "dummy-hcd", "virtio_blk", "rndis_host", "nfsv4"},

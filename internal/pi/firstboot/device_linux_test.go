@@ -16,9 +16,9 @@ import (
 	"clusterctrl/internal/format/mbr"
 )
 
-// sysfs lays out disks as the kernel shows them: mmcblk0 of which the kernel tells
-// no PARTUUID, sda of which it does, the copy sdb of mmcblk0, and vda, whose id was
-// changed since the kernel read it.
+// sysfs lays out disks as the kernel shows them: mmcblk0, of which the kernel tells no
+// PARTUUID; sda, of which it does; sdb, a copy of mmcblk0; and vda, whose id was changed
+// after the kernel had read it.
 func sysfs(t *testing.T) blockDevices {
 	t.Helper()
 	dir := t.TempDir()
@@ -141,7 +141,7 @@ func TestBesideRoot(t *testing.T) {
 	}
 }
 
-// What a card took and forgot is seen when it was flushed.
+// Data that a card took and forgot is missed when it was flushed.
 func TestForgetfulDevice(t *testing.T) {
 	card, err := os.Create(filepath.Join(t.TempDir(), "card"))
 	must(err)

@@ -13,9 +13,9 @@ import (
 	"clusterctrl/internal/tree/recipe"
 )
 
-// A card whose role cannot be read becomes a node that nobody has configured: on
-// the cable it is in nobody's way, and it says what is wrong. No word of ours is
-// left in its command line, and all of the others are.
+// A card whose role cannot be read becomes an unconfigured node, which disturbs no other
+// node on the cable and says what is wrong. Our words are gone from its command line, and
+// all others are left.
 func TestRefuse(t *testing.T) {
 	const ordinary = "console=serial0,115200 console=tty1 root=PARTUUID=5a3d1c0e-02 rootfstype=ext4 fsck.repair=yes rootwait quiet init=/usr/lib/raspberrypi-sys-mods/firstboot"
 	for _, tt := range []struct{ asked, argv, want, said string }{
@@ -43,8 +43,8 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
-// unconfigured fails the test unless a Pi restarts as a node that nobody has
-// configured, and says why where people look.
+// unconfigured fails the test unless a Pi restarts as an unconfigured node, and says why
+// where people look.
 func unconfigured(t *testing.T, m *machine, why string) {
 	t.Helper()
 	if m.restarts != 1 || len(m.execs) != 0 || !m.readOnly {
@@ -85,8 +85,7 @@ func unconfigured(t *testing.T, m *machine, why string) {
 	}
 }
 
-// What is a member of the cluster already stays that: it may be a controller that
-// somebody works on.
+// A Pi that is a member already stays one: it may be a controller that somebody works on.
 func TestMemberStays(t *testing.T) {
 	for _, tt := range []struct {
 		was, asked, said string
@@ -128,8 +127,8 @@ func startsAsItIs(t *testing.T, m *machine, exec, why string) {
 	}
 }
 
-// What stops a branding in the middle makes the Pi an unconfigured node, as far as
-// that can be done.
+// A failure in the middle of a branding makes the Pi an unconfigured node, as far as that
+// can be done.
 func TestTroubles(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -258,8 +257,8 @@ func TestBootPartitionBesideRoot(t *testing.T) {
 	}
 }
 
-// Windows' editor ends lines in its own way, and begins a file with a mark; somebody notes
-// what the line was.
+// Windows' editor ends lines with CRLF and begins a file with a byte order mark. A user
+// may note the old line behind the new one.
 func TestForeignCommandLine(t *testing.T) {
 	for _, tt := range []struct{ before, after string }{
 		{"\ufeffa init=" + node.ReconfigPath + " p7\r\n", "a"},
@@ -327,7 +326,7 @@ func fillBoot(t *testing.T, p *pi, free int) {
 	write(t, p, "filler", strings.Repeat("x", (info.FreeClusters-free)*info.ClusterSize))
 }
 
-// What crashes the kernel is tried so many times and no more.
+// A branding that crashes the kernel is tried a limited number of times.
 func TestAttempts(t *testing.T) {
 	p, random := newPi(), rand.New(rand.NewSource(1))
 	p.ask(t, "p7")
@@ -345,7 +344,7 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
-// A bug of ours is a failure as any other.
+// A panic is a failure as any other.
 func TestPanic(t *testing.T) {
 	for at := 1; at < 60; at++ {
 		p := newPi()

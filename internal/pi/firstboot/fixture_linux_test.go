@@ -134,7 +134,7 @@ func (p *pi) clone() *pi {
 	return c
 }
 
-// replay makes the changes of a root that has none yet.
+// replay makes changes in a root that has none yet.
 func (p *pi) replay(history []func(rootfs.Tree) error) {
 	for _, change := range history {
 		must(change(p.root))

@@ -175,7 +175,8 @@ func becomeInit(root string, args []string) error {
 	return Main(append([]string{"/usr/sbin/reconfig-clusterctrl"}, args...))
 }
 
-// piFiles is the root of the image with a device that needs no looking for.
+// piFiles is the root of the image, with an fstab that names the boot partition by its
+// device.
 func piFiles() fstest.MapFS {
 	files := maps.Clone(imageRoot().MapFS)
 	for name := range files {

@@ -51,8 +51,8 @@ func TestBecome(t *testing.T) {
 	}
 }
 
-// The order of what can be told apart: nothing of the root before it is
-// writable, and the one sector of cmdline.txt when all else is sure.
+// The order of operations: no change of the root before it is writable, and the one
+// sector of cmdline.txt when all else is sure.
 func TestOrder(t *testing.T) {
 	p := finished(t, "p7")
 	log := strings.Join(p.log, "\n")

@@ -71,7 +71,7 @@ func boards(t *testing.T, early []*played) {
 	}
 	others(t)
 
-	// None of them twice, but where udev looks at two boards at the same time.
+	// No id is listed twice, unless udev looks at two boards at the same time.
 	known := strings.Split(read(boardIDs), "\n")
 	ids := slices.Compact(slices.Sorted(slices.Values(known)))
 	if !slices.Equal(ids, []string{"3171 0010", "3171 001f"}) || len(known) > len(all) {
@@ -82,8 +82,8 @@ func boards(t *testing.T, early []*played) {
 	}
 }
 
-// others is about USB devices that the driver of boards must not get, though they
-// would answer it: hubs, nodes and what is next to boards.
+// others is about USB devices that the driver of boards must not get, though they would
+// answer it: hubs, nodes, and devices with ids next to those of boards.
 func others(t *testing.T) {
 	for port, id := range []struct{ vendor, product uint16 }{
 		{0x3171, 0x0040}, {0x3171, 0x0041}, {0x05e3, 0x0608}, {0x3171, 0x0020}, {0x3171, 0x0025}, {0x3171, 0x000f}, {0x05e3, 0x0010},

@@ -17,8 +17,8 @@ import (
 
 var errKilled = errors.New("killed")
 
-// A mortal lets so many changes be made before it dies: what it leaves behind is
-// what a program does that is killed then.
+// A mortal allows a number of changes and refuses all others. It leaves behind what a
+// program leaves that is killed at that point.
 type mortal struct {
 	gadgets
 	left int
@@ -187,8 +187,8 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// A program that dies at any point, with a successor that dies at any point,
-// leaves nothing that a third one does not cope with.
+// If a program dies at any point, and its successor at any point, a third one copes with
+// what they left.
 func TestInterrupted(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		f := newFake("a.usb", "b.usb")
@@ -244,7 +244,7 @@ func TestOldKernel(t *testing.T) {
 	}
 }
 
-// Every change that start makes is the last one once.
+// The program is killed after each of the changes that start makes.
 func TestKilledAtEveryStep(t *testing.T) {
 	for _, function := range node.Gadgets {
 		for k := 0; ; k++ {

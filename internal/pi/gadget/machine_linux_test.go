@@ -182,8 +182,8 @@ func appears(t *testing.T) {
 	wantError(t, Options{Wait: time.Millisecond}, "UDC=x.usb: no such USB device controller")
 }
 
-// flood has more events come than the kernel keeps for one who does not read
-// them. What comes afterwards is not lost.
+// flood causes more events than the kernel keeps for a program that does not read them.
+// Later events are not lost.
 func flood(t *testing.T) {
 	events, err := uevent.Listen(uevent.Kernel)
 	if err != nil {
@@ -361,8 +361,8 @@ func startOrStop(what string, changes int, die func() error) error {
 	return err
 }
 
-// dies has a process start or stop the gadget and kills it after so many
-// changes. It tells whether the process was not done by then.
+// dies has a process start or stop the gadget, and kills it after so many changes. It
+// reports whether the process was killed before it was done.
 func dies(t *testing.T, what string, changes int) bool {
 	t.Helper()
 	out, err := exec.Command("/proc/self/exe", "child", what, strconv.Itoa(changes)).CombinedOutput()

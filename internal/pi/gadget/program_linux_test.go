@@ -13,7 +13,7 @@ import (
 // compositePath is where the virtual machine has the program itself.
 const compositePath = node.CompositePath
 
-// program is about what users see of all that: the exit status and a line.
+// program checks what users see: the exit status and a line.
 func program(t *testing.T) {
 	const root, nobody = 0, 65534
 	const unruly = "# ID=3\r\nCLUSTERID=9\r\nTYPE=\"node\" # a node\r\nexport ID='7'\r\nGADGET=ncm;\r\nif true\r\n"

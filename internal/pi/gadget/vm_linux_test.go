@@ -27,7 +27,7 @@ func TestMachine(t *testing.T) {
 	vm.Boot(t, labtest.Initramfs{Files: files})
 }
 
-// The modules that the machine needs, those for which it plays the host at last.
+// The modules that the machine needs. The last ones are for its part as a USB host.
 var machineModules = []string{
 	"configfs", "libcomposite", "u_ether", "u_serial", "usb_f_rndis", "usb_f_ncm", "usb_f_ecm", "usb_f_acm", "udc-core",
 	"usb-common", "usbcore", "dummy_hcd", "mii", "usbnet", "cdc_ether", "rndis_host", "cdc_ncm", "cdc-acm",

@@ -404,8 +404,8 @@ func TestBrandKeepsSettings(t *testing.T) {
 	}
 }
 
-// TestTypedName has a controller keep the name that its owner gave it after it was
-// branded, in whichever way; nodes, and what was a node, are named by their roles.
+// TestTypedName: a controller keeps the name that its owner gave it after it was branded.
+// Nodes, and controllers that were nodes, are named after their roles.
 func TestTypedName(t *testing.T) {
 	for _, tt := range []struct{ was, name, role, want string }{
 		{"cbridge", "mypi", "cbridge", "mypi"},
@@ -469,8 +469,8 @@ func TestUdevRules(t *testing.T) {
 	}
 }
 
-// TestJoinBridges runs the script for NetworkManager with the links that there are in a
-// directory, and an ip that says what it is to do.
+// TestJoinBridges runs the script for NetworkManager with a directory of links in the
+// place of the kernel's, and a program ip that prints its arguments.
 func TestJoinBridges(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"net/br0", "net/brint", "net/eth0/device", "net/ethpi1/device", "net/ethpi252/device", "net/ethupi7/device", "net/ethupi7.10"} {
@@ -503,8 +503,9 @@ func TestJoinBridges(t *testing.T) {
 	}
 }
 
-// TestHostKeysOrder: what is ordered before a socket may not wait, as services
-// do by default, for all sockets. systemd would drop them.
+// TestHostKeysOrder: services start after all sockets unless they say otherwise. So
+// nothing may be ordered before a socket: to break the cycle, systemd would leave out the
+// socket.
 func TestHostKeysOrder(t *testing.T) {
 	s, _ := stock(rootfs.NetworkManager)
 	unit := s.file("usr/lib/systemd/system/clusterctrl-hostkeys.service")
@@ -518,8 +519,9 @@ func TestHostKeysOrder(t *testing.T) {
 	}
 }
 
-// TestInitOrder: what throws away all rules of the packet filter when it starts
-// comes before those of a routing controller are made, and all before the network.
+// TestInitOrder: services that throw away all rules of the packet filter when they start
+// come before the one that makes a routing controller's rules, and all come before the
+// network.
 func TestInitOrder(t *testing.T) {
 	s, _ := stock(rootfs.NetworkManager)
 	unit := s.file("usr/lib/systemd/system/clusterctrl-init.service")
@@ -530,9 +532,9 @@ func TestInitOrder(t *testing.T) {
 	}
 }
 
-// TestPresets: what the role says of units stays so when systemd does with all what
-// presets say, and when it enables those that no preset disables, as it does where
-// /etc/machine-id says that nobody has booted the image.
+// TestPresets: units stay as the role wants them when systemd applies presets to all
+// units, and when it only enables units, as it does where /etc/machine-id says that
+// nobody has booted the image.
 func TestPresets(t *testing.T) {
 	s, image := controllerImage(t, rootfs.NetworkManager)
 	for _, role := range []node.Role{node.CBridge, node.CNAT, node.ID(7).Role()} {
@@ -558,8 +560,8 @@ func TestPresets(t *testing.T) {
 	}
 }
 
-// enabledIn lists the links by which units are started, but for the NFS server, of which
-// the owner decides.
+// enabledIn lists the links by which units are started, except for the NFS server's,
+// which are the owner's choice.
 func enabledIn(t *testing.T, root string) string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(root, "etc/systemd/system/*.wants/*"))

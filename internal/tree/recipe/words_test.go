@@ -49,8 +49,8 @@ func squeezed(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// No byte changes but those of our words, which become blanks, and nothing is
-// left that starts us.
+// Only the bytes of our words change, to blanks, and nothing is left that starts the
+// branding.
 func FuzzBlankBranding(f *testing.F) {
 	for _, text := range []string{
 		"a b init=/usr/sbin/reconfig-clusterctrl p7\n", "init=/sbin/reconfig-clusterctrl", "\"init=/sbin/reconfig-clusterctrl",
@@ -80,7 +80,7 @@ func FuzzBlankBranding(f *testing.F) {
 	})
 }
 
-// Whatever words there are on a line, exactly ours go, right or wrong role.
+// Whatever words a line has, exactly ours are removed, be the role right or wrong.
 func TestNoWordIsLost(t *testing.T) {
 	other := rapid.SampledFrom([]string{"quiet", "console=tty1", "root=PARTUUID=1-2", "resize", "ds=nocloud;i=1", `x="a b"`, "systemd.run=/boot/firstrun.sh", "init=/bin/sh", "splash"})
 	rapid.Check(t, func(t *rapid.T) {

@@ -14,8 +14,8 @@ const (
 	amd64   = "\x3e\x00"
 )
 
-// system returns the files by which a system is known: those that all have, with
-// changes, of which an empty one takes a file away.
+// system returns the files by which a system is known: those that all systems have, with
+// changes. An empty text takes a file away.
 func system(changes map[string]string) fstest.MapFS {
 	files := map[string]string{
 		"etc/os-release":          "PRETTY_NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\nID=debian\n",

@@ -57,7 +57,7 @@ func TestOverlayOfLargeFile(t *testing.T) {
 	}
 }
 
-// TestReadPipe would not end if it waited for somebody to write to the pipe.
+// TestReadPipe would never end if reading waited for a program that writes to the pipe.
 func TestReadPipe(t *testing.T) {
 	dir := t.TempDir()
 	if out, err := exec.Command("mkfifo", filepath.Join(dir, "pipe")).CombinedOutput(); err != nil {
