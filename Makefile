@@ -19,7 +19,7 @@ SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') $(shel
 
 export CGO_ENABLED = 0
 
-.PHONY: all payload demo test test-machines test-powercut test-deb lint bench release binaries manual completion deb clean
+.PHONY: all payload demo test test-boot test-packages test-machines test-powercut test-deb lint bench release binaries manual completion deb clean
 
 all: bin/clusterctrl
 
@@ -105,13 +105,20 @@ demo: bin/clusterctrl
 	bin/clusterctrl build sample --nodes 1 --no-nat --dry-run --quiet | sed -n '/-p1.img: /,$$p'
 
 # Every package, each with what judges it, and one boot of a whole system. A tool
-# that a test needs and that is missing fails it. Base images are made beside the
-# checks of the source. A machine that a test boots is given up when it is silent
-# for long; the time-out is for what hangs otherwise.
+# that a test needs and that is missing fails it. The boot takes longest and waits
+# often, so all else is done beside it. A machine that a test boots is given up when it
+# is silent for long; the time-out is for what hangs otherwise.
 test: payload bin/clusterctrl
 	test/tools.sh
-	$(MAKE) -j3 base-bookworm base-trixie kernel-amd64 kernel-arm64 kernel-armel lint
-	go test -tags payload -short -timeout 3h ./...
+	$(MAKE) -j3 base-bookworm base-trixie kernel-amd64 kernel-arm64 kernel-armel
+	$(MAKE) -j3 test-boot test-packages lint
+
+TEST := go test -tags payload -timeout 6h
+
+test-boot:
+	$(TEST) -short ./test/boot
+test-packages:
+	$(TEST) -short $$(go list ./... | grep -v '/test/boot$$')
 
 # What tests boot, made or fetched where it is not there yet.
 base-%:
@@ -122,7 +129,7 @@ kernel-%:
 # Every test that boots whole systems: roles, clusters, power cuts.
 test-machines: payload bin/clusterctrl
 	test/tools.sh
-	go test -tags payload -timeout 6h ./test/boot
+	$(TEST) ./test/boot ./internal/lab
 	$(MAKE) test-deb
 
 # What can be said of the source without running it, for every system it is for.

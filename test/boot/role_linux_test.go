@@ -142,9 +142,9 @@ func trials() []trial {
 // usual are those that run without -all: each release, kernel and customisation once.
 // Trixie takes twice as long as Bookworm. With -short it is the first.
 var usual = []trial{
+	{base.Bookworm, "", "", "p252"},
 	{base.Bookworm, "", firstrun, "p7"},
 	{base.Bookworm, "", customTOML, "cbridge"},
-	{base.Bookworm, "", "", "p252"},
 	{base.Trixie, "", "", "cnat"},
 	{base.Trixie, backports, "", "p7"},
 }
