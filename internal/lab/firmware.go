@@ -12,6 +12,7 @@ import (
 
 	"clusterctrl/internal/format/fat"
 	"clusterctrl/internal/format/mbr"
+	"clusterctrl/internal/tree/rootfs"
 )
 
 // Software is what a machine starts with: files of the host's, and the words
@@ -165,7 +166,7 @@ func (m model) readConfig(boot fs.FS) (config, error) {
 }
 
 func (c config) commandLine(boot fs.FS, prefix string) (string, error) {
-	text, err := fs.ReadFile(boot, prefix+c.get("cmdline", "cmdline.txt"))
+	text, err := fs.ReadFile(boot, prefix+c.get("cmdline", rootfs.CommandLine))
 	line, _, _ := strings.Cut(string(text), "\n")
 	return line, err
 }

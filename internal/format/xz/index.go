@@ -113,7 +113,7 @@ func (s *scan) stream(end int64) (start int64, err error) {
 		if start -= packed; start < headerSize {
 			return 0, fmt.Errorf("%w: index at byte %d tells of more blocks than lie before it", ErrCorrupt, indexStart)
 		}
-		s.blocks = append(s.blocks, Block{start, packed, 0, r.size, r.unpadded, kind})
+		s.blocks = append(s.blocks, Block{Offset: start, PackedSize: packed, Size: r.size, unpadded: r.unpadded, check: kind})
 	}
 	start -= headerSize
 	if p, err = s.readAt(start, headerSize); err != nil {

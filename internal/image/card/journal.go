@@ -80,7 +80,10 @@ func (j *Journal) Entry(role string) (Entry, bool) {
 
 // Add notes a card that was written, now.
 func (j *Journal) Add(r Result) error {
-	e := Entry{r.Name, r.Disk.Model, r.Disk.Serial, r.Disk.Size, j.image, r.Digest, time.Now().UTC().Truncate(time.Second)}
+	e := Entry{
+		Role: r.Name, Model: r.Disk.Model, Serial: r.Disk.Serial, Size: r.Disk.Size,
+		Image: j.image, Digest: r.Digest, Written: time.Now().UTC().Truncate(time.Second),
+	}
 	line, err := json.Marshal(e)
 	if err != nil {
 		return err

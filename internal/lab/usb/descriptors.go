@@ -83,7 +83,7 @@ func Configuration(interfaces ...Interface) []byte {
 	head := descriptor(configurationType, struct {
 		Total                                         uint16
 		Interfaces, Number, Name, Attributes, Current uint8
-	}{uint16(9 + len(parts)), uint8(len(interfaces)), 1, 0, busPowered, current})
+	}{Total: uint16(9 + len(parts)), Interfaces: uint8(len(interfaces)), Number: 1, Attributes: busPowered, Current: current})
 	return append(head, parts...)
 }
 

@@ -91,7 +91,10 @@ func (o *order) add(name string) error {
 // readIndex reads the files that depmod wrote. For a package that was only unpacked,
 // depmod has not run yet: then readIndex reads the modules themselves.
 func readIndex(modules fs.FS) (moduleIndex, error) {
-	x := moduleIndex{modules, map[string]string{}, map[string]bool{}, map[string][]string{}, map[string][]string{}, map[string][]string{}}
+	x := moduleIndex{
+		modules: modules, files: map[string]string{}, builtin: map[string]bool{},
+		needs: map[string][]string{}, before: map[string][]string{}, aliases: map[string][]string{},
+	}
 	err := x.read("modules.builtin", func(w []string) { x.builtin[moduleName(w[0])] = true })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return x, err

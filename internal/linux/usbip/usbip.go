@@ -91,7 +91,9 @@ func Ask(stream io.ReadWriter) (Device, error) {
 		return Device{}, fmt.Errorf("USB/IP device: %w", cut(err))
 	}
 	return Device{
-		r.Bus, r.Number, Speed(r.Speed), r.Vendor, r.Product, r.Release, r.Class, r.SubClass, r.Protocol, r.Configurations,
+		Bus: r.Bus, Number: r.Number, Speed: Speed(r.Speed),
+		Vendor: r.Vendor, Product: r.Product, Release: r.Release,
+		Class: r.Class, SubClass: r.SubClass, Protocol: r.Protocol, Configurations: r.Configurations,
 	}, nil
 }
 

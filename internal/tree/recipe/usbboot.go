@@ -96,7 +96,7 @@ type nfsTable struct {
 func (n nfsTable) String() string { return "mount no partition of a card" }
 
 func (n nfsTable) Apply(tree rootfs.Tree) error {
-	const name = "etc/fstab"
+	const name = rootfs.FSTab
 	old, err := rootfs.ReadText(tree, name)
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ func (n nfsCommandLine) String() string {
 var rootWords = []string{"root", "rootfstype", "rootflags", "nfsroot", "ip", "ro", "rw", "fsck.repair", "fsck.mode", "init", vendorResizeWord, firstBootMark, node.GadgetArg}
 
 func (n nfsCommandLine) Apply(tree rootfs.Tree) error {
-	name := path.Join(n.bootDir, "cmdline.txt")
+	name := path.Join(n.bootDir, rootfs.CommandLine)
 	words, text, err := readCommandLine(tree, name)
 	if err != nil {
 		return err
