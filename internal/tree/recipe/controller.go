@@ -98,7 +98,7 @@ func nfsClients() (allow, deny string) {
 // to its boards over I2C, bit-banged on the Pis whose hardware cannot wait for
 // a slave that stretches the clock; a node is a USB device. On a CM4, the vendor's
 // otg_mode=1 chooses a USB controller that does not serve for either.
-func bootConfig(bootDir string, role node.Role) edit.Edit {
+func bootConfig(bootDir string, role node.Role) edit.Block {
 	return edit.Block{Name: path.Join(bootDir, "config.txt"), Text: bootLines(role), Was: ofAllRoles(bootLines), Reset: "[all]\n"}
 }
 

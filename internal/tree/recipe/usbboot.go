@@ -2,10 +2,9 @@ package recipe
 
 import (
 	"fmt"
-	"io/fs"
+	"maps"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"clusterctrl/internal/node"
@@ -18,15 +17,21 @@ import (
 // an RNDIS one, NFS showed pings of twelve seconds and lost connections.
 const DefaultUSBBootGadget = node.ECM
 
-// Unbranded is the number of a root that is nobody's yet.
-const Unbranded node.ID = 253
-
 // USBBoot returns the edits that make a tree the NFS root of a node without a card,
-// or of [Unbranded]. It may have been a controller's, a node's, or the NFS root of
-// another node, whose identity it then gives up.
+// or of [node.Unconfigured]. It may have been a controller's, a node's, or the NFS root
+// of another node, whose identity it then gives up.
 func USBBoot(s System, id node.ID) []edit.Edit {
 	edits := s.node(id)
 	edits = append(edits, s.identity(id.Role())...)
+	for _, unit := range cardUnits {
+		edits = append(edits, edit.MaskUnit{Unit: unit})
+	}
+	if s.CloudInit {
+		edits = append(edits, edit.WriteFile{Name: "etc/cloud/cloud.cfg.d/99-clusterctrl-usbboot.cfg", Data: keepSize, Perm: 0o644})
+	}
+	for _, name := range kernelHooks {
+		edits = append(edits, edit.WriteFile{Name: name, Data: kernelHook, Perm: 0o755})
+	}
 	return append(edits,
 		createSettings{},
 		newIdentity{s.Release, id},
@@ -36,11 +41,51 @@ func USBBoot(s System, id node.ID) []edit.Edit {
 		// the root is NetworkManager's in no case.
 		edit.WriteFile{Name: "etc/systemd/system/networking.service.d/clusterctrl.conf", Data: keepNetworking, Perm: 0o644},
 		edit.WriteFile{Name: "etc/NetworkManager/conf.d/90-clusterctrl.conf", Data: keepNFSLink, Perm: 0o644},
-		bootConfig(s.BootDir, id.Role()),
+		nfsBootConfig{s.BootDir, s.Release},
 		nfsTable{s.BootDir, id},
 		nfsCommandLine{s.BootDir, id},
 	)
 }
+
+// NFSArchive returns the edits that make a controller's image the NFS root of a node
+// that has no number yet, with s.Gadget as its network card. initramfs are the
+// [Kernel.Initramfs] files of its kernels, program is what makes them anew.
+func NFSArchive(s System, initramfs map[string][]byte, program []byte) []edit.Edit {
+	edits := []edit.Edit{
+		edit.WriteFile{Name: inTree(node.USBRootPath), Data: string(program), Perm: 0o755},
+		edit.Setting{Name: settingsTemplate, Key: "GADGET", Value: string(s.Gadget)},
+		createSettings{},
+		edit.Setting{Name: inTree(node.SettingsFile), Key: "GADGET", Value: string(s.Gadget)},
+	}
+	for _, name := range slices.Sorted(maps.Keys(initramfs)) {
+		edits = append(edits, edit.WriteFile{Name: path.Join(s.BootDir, name), Data: string(initramfs[name]), Perm: 0o755})
+	}
+	return append(edits, USBBoot(s, node.Unconfigured)...)
+}
+
+// cardUnits are units of the vendor's that are for a root on a card: they grow its file
+// system, or swap to a file, which none in NFS can be.
+var cardUnits = []string{"rpi-resize.service", "resize2fs_once.service", "dphys-swapfile.service"}
+
+const keepSize = `# Written by clusterctrl: the root is a directory of the controller.
+growpart: {mode: "off"}
+resize_rootfs: false
+`
+
+// kernelHooks are run when a kernel came or went, and when the system has made an
+// initramfs of its own (kernel-img.conf(5), update-initramfs(8)). They come behind the
+// vendor's, which put kernels and initramfs into the boot directory.
+var kernelHooks = []string{
+	"etc/kernel/postinst.d/zz-clusterctrl",
+	"etc/kernel/postrm.d/zz-clusterctrl",
+	"etc/initramfs/post-update.d/zz-clusterctrl",
+}
+
+const kernelHook = `#!/bin/sh
+# Written by clusterctrl: makes the initramfs from which this node starts, which has no
+# card, for the kernels that are here now.
+exec ` + node.Program + ` usbboot initramfs
+`
 
 const keepNetworking = `# Written by clusterctrl: the root file system is reached over this network, so
 # nothing takes it down.
@@ -84,6 +129,46 @@ func (n newIdentity) Apply(tree rootfs.Tree) error {
 		return err
 	}
 	return forgetMachine{n.release}.Apply(tree)
+}
+
+// nfsBootConfig is [bootConfig] for a node without a card. From Bookworm on, firmware
+// finds the initramfs of a kernel by its name. Older firmware is told for each model.
+type nfsBootConfig struct{ bootDir, release string }
+
+func (n nfsBootConfig) String() string { return "start from an initramfs, as a USB device" }
+
+// models are sections of config.txt, with the initramfs of the kernels that each model
+// may start, the vendor's choice first. A Zero 2 W is in the section of all Zeros, too.
+var models = []struct {
+	section   string
+	initramfs []string
+}{
+	{"pi0", []string{"initramfs"}},
+	{"pi1", []string{"initramfs"}},
+	{"pi2", []string{"initramfs7", "initramfs8"}},
+	{"pi3", []string{"initramfs7", "initramfs8"}},
+	{"pi02", []string{"initramfs7", "initramfs8"}},
+	{"pi4", []string{"initramfs7l", "initramfs8"}},
+}
+
+func (n nfsBootConfig) Apply(tree rootfs.Tree) error {
+	lines := "auto_initramfs=1\n"
+	if n.release == "buster" || n.release == "bullseye" {
+		lines = ""
+		for _, m := range models {
+			for _, name := range m.initramfs {
+				if _, err := tree.Stat(path.Join(n.bootDir, name)); err == nil {
+					lines += fmt.Sprintf("[%s]\ninitramfs %s followkernel\n", m.section, name)
+					break
+				}
+			}
+		}
+		lines += "[all]\n"
+	}
+	config := bootConfig(n.bootDir, node.MinID.Role())
+	config.Text += lines
+	config.Was += lines
+	return config.Apply(tree)
 }
 
 // nfsTable is the fstab(5) of an NFS root: the kernel's command line says where the
@@ -179,69 +264,4 @@ func usbBootGadget(tree rootfs.Tree) (node.Gadget, error) {
 		return g, nil
 	}
 	return "", fmt.Errorf("%s: GADGET=%s: want one of %v", name, value, node.Gadgets)
-}
-
-// Kernels returns the releases of the kernels that a tree has modules of, by the name
-// of the initramfs that each wants in the boot partition.
-func Kernels(tree fs.FS) (map[string]string, error) {
-	dirs, err := fs.ReadDir(tree, "lib/modules")
-	if err != nil {
-		return nil, err
-	}
-	kernels := map[string]string{}
-	for _, d := range dirs {
-		if _, err := fs.Stat(tree, path.Join("lib/modules", d.Name(), "kernel")); err != nil {
-			continue // what a removed kernel left behind
-		}
-		name := initramfsName(d.Name())
-		if other, ok := kernels[name]; !ok || isNewer(d.Name(), other) {
-			kernels[name] = d.Name()
-		}
-	}
-	if len(kernels) == 0 {
-		return nil, fmt.Errorf("lib/modules: no kernel's modules")
-	}
-	return kernels, nil
-}
-
-// initramfsName is what firmware looks for beside each flavour of the vendor's kernel
-// where config.txt says auto_initramfs=1.
-func initramfsName(release string) string {
-	flavour := release[strings.LastIndexAny(release, "-+")+1:]
-	if flavour == "" { // such as 6.1.21-v8+
-		base := strings.TrimRight(release, "+")
-		flavour = base[strings.LastIndex(base, "-")+1:]
-	}
-	switch flavour {
-	case "v7":
-		return "initramfs7"
-	case "v7l":
-		return "initramfs7l"
-	case "v8", "arm64":
-		return "initramfs8"
-	case "2712":
-		return "initramfs_2712"
-	}
-	return "initramfs"
-}
-
-// isNewer reports whether a kernel's release is newer than another: numbers count as
-// numbers, so that 6.12.9 is before 6.12.25.
-func isNewer(release, other string) bool {
-	a, b := numbers(release), numbers(other)
-	if order := slices.Compare(a, b); order != 0 {
-		return order > 0
-	}
-	return release > other
-}
-
-func numbers(release string) []int {
-	var all []int
-	for _, digits := range strings.FieldsFunc(release, func(r rune) bool { return r < '0' || r > '9' }) {
-		n, err := strconv.Atoi(digits)
-		if err == nil {
-			all = append(all, n)
-		}
-	}
-	return all
 }

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"bytes"
 	"io/fs"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"clusterctrl/internal/tree/edit"
 	"clusterctrl/internal/tree/rootfs"
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/gzip"
 )
 
 // read returns the text of a file, or what the error says.
@@ -105,28 +107,98 @@ func TestKernels(t *testing.T) {
 	tree := fstest.MapFS{}
 	for _, release := range []string{
 		"6.12.25+rpt-rpi-v6", "6.12.9+rpt-rpi-v8", "6.12.25+rpt-rpi-v8", "6.12.25+rpt-rpi-2712",
-		"6.1.21-v7+", "6.1.21-v7l+", "6.12.34-arm64",
+		"6.1.21-v7+", "6.1.21-v7l+", "6.12.34-arm64", "6.1.0-9-arm64",
 	} {
 		tree["lib/modules/"+release+"/kernel/fs/x.ko"] = &fstest.MapFile{}
 	}
 	tree["lib/modules/6.13.1+rpt-rpi-v8/modules.dep"] = &fstest.MapFile{} // without modules
-	got, err := Kernels(tree)
+	want := []Kernel{
+		{"6.1.21-v7+", "initramfs7"}, {"6.1.21-v7l+", "initramfs7l"}, {"6.12.34-arm64", "initramfs8"},
+		{"6.12.25+rpt-rpi-2712", "initramfs_2712"}, {"6.12.25+rpt-rpi-v6", "initramfs"},
+	}
+	wantKernels(t, tree, want)
+	for release, want := range map[string]string{"6.1.21+": "initramfs", "5.10.103-v8+": "initramfs8", "4.19.97-v7l+": "initramfs7l"} {
+		if got := InitramfsName(release); got != want {
+			t.Errorf("InitramfsName(%s) = %s, want %s", release, got, want)
+		}
+	}
+	if _, err := Kernels(fstest.MapFS{"lib/modules/1/modules.dep": {}}, "boot"); err == nil {
+		t.Error("a tree without a kernel was taken")
+	}
+
+	// The kernel in the boot partition counts, however it is packed.
+	const says = "\x00Linux version 6.12.9+rpt-rpi-v8 (serge@raspberrypi.com) \x00"
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	z.Write([]byte(says))
+	z.Close()
+	for name, image := range map[string]string{
+		"as it is": "MZ" + says, "gzip": packed.String(),
+		"behind its unpacker, with other bytes": "\x1f\x8b\x08\x1f\x8b" + packed.String() + "dtb",
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree["boot/kernel8.img"] = &fstest.MapFile{Data: []byte(image)}
+			want[2].Release = "6.12.9+rpt-rpi-v8"
+			wantKernels(t, tree, want)
+		})
+	}
+	for name, image := range map[string]string{
+		"nothing": "", "cut short": packed.String()[:20],
+		"another one": "Linux version 5.15.1-v8+ (serge) ",
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree["boot/kernel8.img"] = &fstest.MapFile{Data: []byte(image)}
+			want[2].Release = "6.12.34-arm64"
+			wantKernels(t, tree, want)
+		})
+	}
+}
+
+func wantKernels(t *testing.T, tree fs.FS, want []Kernel) {
+	t.Helper()
+	got, err := Kernels(tree, "boot")
 	if err != nil {
 		t.Fatal(err)
-	}
-	want := map[string]string{
-		"initramfs": "6.12.25+rpt-rpi-v6", "initramfs7": "6.1.21-v7+", "initramfs7l": "6.1.21-v7l+",
-		"initramfs8": "6.12.34-arm64", "initramfs_2712": "6.12.25+rpt-rpi-2712",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	for release, want := range map[string]string{"6.1.21+": "initramfs", "5.10.103-v8+": "initramfs8", "4.19.97-v7l+": "initramfs7l"} {
-		if got := initramfsName(release); got != want {
-			t.Errorf("initramfsName(%s) = %s, want %s", release, got, want)
-		}
-	}
-	if _, err := Kernels(fstest.MapFS{"lib/modules/1/modules.dep": {}}); err == nil {
-		t.Error("a tree without a kernel was taken")
+}
+
+// TestNFSArchive makes a controller's image what an archive for nodes without cards
+// holds: that of a node without a number, whose firmware finds its initramfs.
+func TestNFSArchive(t *testing.T) {
+	for release, want := range map[string]string{
+		"bookworm": "[all]\nauto_initramfs=1\n" + edit.BlockEnd + "\n",
+		"bullseye": "[pi0]\ninitramfs initramfs followkernel\n[pi1]\ninitramfs initramfs followkernel\n[pi2]\ninitramfs initramfs8 followkernel\n" +
+			"[pi3]\ninitramfs initramfs8 followkernel\n[pi02]\ninitramfs initramfs8 followkernel\n[pi4]\ninitramfs initramfs8 followkernel\n[all]\n" + edit.BlockEnd + "\n",
+	} {
+		t.Run(release, func(t *testing.T) {
+			s, tree := controllerImage(t, rootfs.NetworkManager)
+			s.Release, s.Gadget = release, node.ECM
+			apply(t, tree, []edit.Edit{edit.WriteFile{Name: "etc/fstab"}})
+			archive := NFSArchive(s, map[string][]byte{"initramfs": []byte("first"), "initramfs8": []byte("second")}, []byte("program"))
+			apply(t, tree, archive)
+			for name, part := range map[string]string{
+				s.BootDir + "/config.txt":                   want,
+				s.BootDir + "/initramfs8":                   "second",
+				s.BootDir + "/cmdline.txt":                  "nfsroot=172.19.180.254:/var/lib/clusterctrl/nfs/p253 rw",
+				"etc/default/clusterctrl":                   "\nTYPE=usbboot\n# Number of the node, 1 to 252.\nID=253\n",
+				"etc/kernel/postinst.d/zz-clusterctrl":      "exec /usr/sbin/clusterctrl usbboot initramfs\n",
+				"usr/share/clusterctrl/usbroot-clusterctrl": "program",
+			} {
+				if got := read(tree, name); !strings.Contains(got, part) {
+					t.Errorf("%s lacks %q:\n%s", name, part, got)
+				}
+			}
+			if text := read(tree, s.BootDir+"/cmdline.txt"); strings.Contains(text, node.GadgetArg) {
+				t.Errorf("the gadget is not the default one: %s", text)
+			}
+			once := contents(t, tree)
+			apply(t, tree, archive)
+			if diff := cmp.Diff(once, contents(t, tree)); diff != "" {
+				t.Errorf("a second time: -before +after:\n%s", diff)
+			}
+		})
 	}
 }
