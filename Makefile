@@ -23,7 +23,7 @@ export CGO_ENABLED = 0
 
 all: bin/clusterctrl
 
-PACKED := $(foreach arch,armhf arm64,$(PAYLOAD)/clusterctrl-$(arch).zst $(PAYLOAD)/reconfig-clusterctrl-$(arch).zst)
+PACKED := $(foreach arch,armhf arm64,$(foreach program,clusterctrl reconfig-clusterctrl usbroot-clusterctrl,$(PAYLOAD)/$(program)-$(arch).zst))
 
 bin/clusterctrl: $(SOURCES) $(PACKED)
 	go build -tags payload $(GOFLAGS_PI) -o $@ ./cmd/clusterctrl

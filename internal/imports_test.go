@@ -19,7 +19,7 @@ var districts = map[string][]string{
 	"format":     {},
 	"linux":      {"format"},
 	"tree":       {"node", "format"},
-	"image":      {"node", "format", "linux", "tree"}, // linux where a file is for Linux alone
+	"image":      {"node", "format", "linux", "tree"}, // linux for what is for Linux alone
 	"pi":         {"node", "format", "linux", "tree"},
 	"controller": {"node", "format", "linux", "tree"},
 	"lab":        {"node", "format", "linux", "tree", "image", "pi", "controller"},
@@ -37,7 +37,7 @@ var rooms = map[string][]string{
 	"image/settings":         {"node", "tree/defaults", "tree/rootfs"},
 	"image/diskimage":        {"format/mbr", "format/xz"},
 	"image/packed":           {"format/mbr", "format/xz", "image/diskimage"},
-	"image/provision":        {"node", "format/mbr", "format/fat", "format/ext4", "tree/rootfs", "tree/edit", "tree/recipe", "image/settings", "image/diskimage", "image/packed"},
+	"image/provision":        {"node", "format/mbr", "format/fat", "format/ext4", "tree/rootfs", "tree/edit", "tree/recipe", "image/settings", "image/diskimage", "image/packed", "image/nfsroot"},
 	"image/serve":            {"node", "tree/rootfs", "image/diskimage", "image/packed", "image/provision"},
 	"image/payload":          {"node", "tree/rootfs"},
 	"pi/firstboot":           {"node", "format/mbr", "format/fat", "tree/defaults", "tree/rootfs", "tree/edit", "tree/recipe", "linux/uevent"},
@@ -52,6 +52,7 @@ var rooms = map[string][]string{
 	"controller/usbboot/nfs": {"node"},
 	"pi/usbroot":             {"node", "linux/initramfs", "pi/gadget"},
 	"image/archive":          {"format/ext4", "tree/rootfs"},
+	"image/nfsroot":          {"image/archive", "image/packed", "linux/initramfs", "linux/kmod", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"lab/bootrom":            {"lab/usb", "linux/usbip"},
 	"lab/cable":              {"linux/usbip", "linux/uevent"},
 	"lab/inside":             {"format/mbr", "linux/initramfs", "linux/uevent", "linux/usbip", "lab/cable"},

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/image/nfsroot"
 	"clusterctrl/internal/image/packed"
 	"clusterctrl/internal/image/provision"
 	"clusterctrl/internal/image/settings"
@@ -43,6 +44,12 @@ writers take as they are. The first is compressed, and the others are copies of 
 with the few bytes changed that differ. Where "xz" takes many minutes, "zst" takes
 seconds, for files that are a little larger.
 
+With --usbboot, build also makes the archive of a root for nodes without cards, which
+start from the controller over USB: copy it there, and "clusterctrl usbboot add" makes
+nodes of it. Their network card is ecm, unless --gadget or the settings name another.
+The archive is packed as tar.zst, as tar.xz, which is smaller and takes many minutes, or
+not at all (tar).
+
 Settings are read from --config, or from a clusterctrl.toml or config-local.sh
 beside the base. Flags win over files.
 
@@ -61,6 +68,9 @@ const buildExample = `  # a controller and four nodes, into the folder out
   # to pass on: compressed, with checksums
   clusterctrl build base.img.xz --compress zst --sums -o out
 
+  # nodes without cards: the controller's image, and what "usbboot add" takes there
+  clusterctrl build base.img.xz --nodes 0 --usbboot -o out
+
   # ten nodes that log "anna" in by key, with the network card that Windows 11 has a driver for
   clusterctrl build base.img.xz --nodes 10 --user anna --password-file secret.txt \
       --ssh --authorized-keys ~/.ssh/id_ed25519.pub --gadget ncm -o out`
@@ -68,7 +78,7 @@ const buildExample = `  # a controller and four nodes, into the folder out
 // buildFlags are the flags of build that are no settings, and those that are.
 type buildFlags struct {
 	contentFlags
-	dir, compress             string
+	dir, compress, usbboot    string
 	force, keep, sums, dryRun bool
 	json                      bool
 	nodes, revision           int
@@ -96,11 +106,14 @@ func buildCommand() *cobra.Command {
 	fl.BoolVar(&f.keep, "keep", false, "keep images that exist, make the others")
 	addSums(cmd, &f.sums, "write the images' checksums to SHA256SUMS, which takes longer for each")
 	fl.StringVar(&f.compress, "compress", "", "compress the images, as `FORMAT`: zst (fast), xz (small, slow) or gz")
+	fl.StringVar(&f.usbboot, "usbboot", "", "make an archive for nodes without cards, too, as `FORMAT`: tar.zst, tar.xz or tar")
+	fl.Lookup("usbboot").NoOptDefVal = string(nfsroot.TarZstd)
 	fl.BoolVar(&f.noNAT, "no-nat", false, "make no image of a routing controller")
 	fl.IntVar(&f.revision, "revision", 1, "revision `N` in the images' names")
 	f.addFlags(cmd)
 	fl.BoolVar(&f.json, "json", false, "print what was made as JSON")
 	completeDir(cmd, "output")
+	complete(cmd, "usbboot", nfsroot.TarZstd, nfsroot.TarXZ, nfsroot.Tar)
 	complete(cmd, "compress", packed.Zstd, packed.XZ, packed.Gzip)
 	return cmd
 }
@@ -137,7 +150,7 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 	if f.dryRun && f.json {
 		return usagef("--dry-run and --json: want one of them")
 	}
-	if err := named(cmd, "output", "compress"); err != nil {
+	if err := named(cmd, "output", "compress", "usbboot"); err != nil {
 		return err
 	}
 	existing, err := existing(f.force, f.keep)
@@ -145,6 +158,10 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 		return err
 	}
 	format, err := f.format()
+	if err != nil {
+		return err
+	}
+	archive, err := f.archive()
 	if err != nil {
 		return err
 	}
@@ -160,7 +177,7 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 		return err
 	}
 	defer closeBase()
-	o.Dir, o.Existing, o.Sums, o.Format, o.Only = cmp.Or(f.dir, "."), existing, f.sums, format, only
+	o.Dir, o.Existing, o.Sums, o.Format, o.NFSRoot, o.Only = cmp.Or(f.dir, "."), existing, f.sums, format, archive, only
 	show := display(cmd)
 	defer show.Wait()
 	o.Progress = show.Start
@@ -199,6 +216,19 @@ func (f buildFlags) format() (packed.Format, error) {
 	}
 	if f.branded {
 		return "", usagef("--compress and --branded: want one of them: branded images have too little in common")
+	}
+	return format, nil
+}
+
+// archive is how the archive for nodes without cards is to be packed, if there is to be
+// one.
+func (f buildFlags) archive() (nfsroot.Format, error) {
+	if f.usbboot == "" {
+		return "", nil
+	}
+	format, err := nfsroot.ParseFormat(f.usbboot)
+	if err != nil {
+		return "", usageError{err}
 	}
 	return format, nil
 }

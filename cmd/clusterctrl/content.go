@@ -74,10 +74,10 @@ type override func(s *settings.Settings, set func(flag string, assign func()))
 
 // options returns what the flags say of images of base, which the caller closes.
 func (f contentFlags) options(cmd *cobra.Command, base string, more override) (o provision.Options, closeBase func() error, err error) {
-	if err := named(cmd, "config", "password-file"); err != nil {
+	if err := named(cmd, "config", "password-file", "gadget"); err != nil {
 		return o, nil, err
 	}
-	o = provision.Options{Branded: f.branded, Programs: payload.Programs, Warn: func(what string) {
+	o = provision.Options{Branded: f.branded, Programs: payload.Programs, USBRoot: payload.USBRoot, Warn: func(what string) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", what)
 	}}
 	if f.sum != "" {

@@ -24,6 +24,7 @@ type release struct {
 	prefix    string // of the outputs' names
 	words     string // of the outputs' command lines, before ours
 	changed   string // in the root, besides what changes in all releases
+	archived  string // in an archive for nodes without cards, in the same way
 	time      int64  // when the base was written: 2025-05-13, 2025-10-01
 	network   string // as inspect calls it
 	cloudInit bool
@@ -36,11 +37,12 @@ var releases = []release{
 		published: "2025-05-13-raspios-bookworm-arm64-lite.img",
 		prefix:    "2025-05-13-1-bookworm-ClusterCTRL-arm64-lite-",
 		// The vendor's init=/usr/lib/raspberrypi-sys-mods/firstboot is out, our mark in.
-		words:   "console=serial0,115200 console=tty1 root=PARTUUID=b00cb00c-02 rootfstype=ext4 fsck.repair=yes rootwait quiet clusterctrl.vendor",
-		changed: changedInBookworm,
-		time:    1747094400,
-		network: "ifupdown",
-		files:   bookwormFiles,
+		words:    "console=serial0,115200 console=tty1 root=PARTUUID=b00cb00c-02 rootfstype=ext4 fsck.repair=yes rootwait quiet clusterctrl.vendor",
+		changed:  changedInBookworm,
+		archived: archivedFromBookworm,
+		time:     1747094400,
+		network:  "ifupdown",
+		files:    bookwormFiles,
 	},
 	{
 		name:      base.Trixie,
@@ -49,6 +51,7 @@ var releases = []release{
 		// Trixie's initramfs grows the root if it finds the word resize: it stays.
 		words:     "console=serial0,115200 console=tty1 root=PARTUUID=731c1e00-02 rootfstype=ext4 fsck.repair=yes rootwait quiet resize",
 		changed:   changedInTrixie,
+		archived:  archivedFromTrixie,
 		time:      1759276800,
 		network:   "networkmanager",
 		cloudInit: true,

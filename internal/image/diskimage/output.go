@@ -27,7 +27,7 @@ type Outputs struct {
 
 	// Sums are put into the directory's SHA256SUMS when the files get their
 	// names, in place of the sums of files that had these names before.
-	Sums map[string]Sum
+	Sums map[string]Sum // nil for none
 
 	dir      string
 	existing Existing
@@ -74,6 +74,14 @@ func Create(dir string, existing Existing, names ...string) (_ *Outputs, err err
 	defer unlock()
 	removeStale(dir)
 	return o, o.add(wanted)
+}
+
+// SetSum notes the sum of a file.
+func (o *Outputs) SetSum(name string, sum Sum) {
+	if o.Sums == nil {
+		o.Sums = map[string]Sum{}
+	}
+	o.Sums[name] = sum
 }
 
 // add opens temporary files. The caller holds the directory's lock.

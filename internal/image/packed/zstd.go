@@ -14,8 +14,13 @@ type zstdPacker struct {
 	encoder *zstd.Encoder
 }
 
-func newZstdPacker() zstdPacker {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithEncoderLevel(zstd.SpeedBetterCompression))
+func newZstdPacker() zstdPacker { return zstdPackerOf(zstd.SpeedBetterCompression) }
+
+// newFastZstdPacker packs as zstd(1) does where nobody asks for more.
+func newFastZstdPacker() zstdPacker { return zstdPackerOf(zstd.SpeedDefault) }
+
+func zstdPackerOf(level zstd.EncoderLevel) zstdPacker {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithEncoderLevel(level))
 	if err != nil {
 		panic(err) // an option is wrong
 	}

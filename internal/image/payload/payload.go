@@ -20,13 +20,25 @@ import (
 func Programs(arch rootfs.Arch) (map[string][]byte, error) {
 	all := map[string][]byte{}
 	for _, name := range []string{node.Program, node.ReconfigPath} {
-		program, err := read(name, arch)
+		program, err := program(name, arch)
 		if err != nil {
-			return nil, fmt.Errorf("this clusterctrl was built without %s for the Pi (%s), and %w: build it with \"make\"", path.Base(name), arch, err)
+			return nil, err
 		}
 		all[name] = program
 	}
 	return all, nil
+}
+
+// USBRoot returns the program for an architecture that a node without a card starts
+// first.
+func USBRoot(arch rootfs.Arch) ([]byte, error) { return program(node.USBRootPath, arch) }
+
+func program(name string, arch rootfs.Arch) ([]byte, error) {
+	program, err := read(name, arch)
+	if err != nil {
+		return nil, fmt.Errorf("this clusterctrl was built without %s for the Pi (%s), and %w: build it with \"make\"", path.Base(name), arch, err)
+	}
+	return program, nil
 }
 
 // Archs returns the architectures whose programs this program holds.

@@ -56,7 +56,14 @@ func (o Options) show(image *rootfs.Image, guess name, w io.Writer) error {
 	if !o.Branded {
 		others = slices.DeleteFunc(others, func(r node.Role) bool { return r == node.CBridge }) // the controller's image itself
 	}
-	return showRoles(image, line, targets(prefix, others, ""), o.Branded, w)
+	if err := showRoles(image, line, targets(prefix, others, ""), o.Branded, w); err != nil || o.NFSRoot == "" {
+		return err
+	}
+	fmt.Fprintf(w, "# %s: changes to the controller's image\n", prefix+o.archiveSuffix())
+	if plan, err = o.archiveSource(image, system).Plan(); err != nil {
+		return err
+	}
+	return plan.WriteDiff(w)
 }
 
 // showRoles prints what makes a controller's image each of targets.

@@ -34,7 +34,7 @@ func (f family) complete(ctx context.Context, sums bool) error {
 		g.SetLimit(1) // one after the other: the sums are of what branding makes
 	}
 	g.Go(func() error { return f.derive(ctx) })
-	if sums {
+	if sums && len(f.outputs) > 0 {
 		g.Go(func() error { return f.sum(ctx) })
 	}
 	if err := g.Wait(); err != nil {
@@ -100,9 +100,8 @@ func (f family) sum(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.set.Sums = map[string]diskimage.Sum{}
 	for i, o := range f.outputs {
-		f.set.Sums[o.Final] = all[i]
+		f.set.SetSum(o.Final, all[i])
 	}
 	return nil
 }

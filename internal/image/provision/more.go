@@ -50,9 +50,9 @@ func More(ctx context.Context, o MoreOptions) (Result, error) {
 		return Result{}, err
 	}
 	if len(set.Files) == 0 {
-		return newResult(o.Dir, set, nil, &c.OS, remarks{}, all)
+		return newResult(o.Dir, set, &c.OS, remarks{}, all)
 	}
-	outputs, err := c.line.outputs(set, all)
+	outputs, err := c.line.outputs(set.Files, all)
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", o.Image, err)
 	}
@@ -66,7 +66,7 @@ func More(ctx context.Context, o MoreOptions) (Result, error) {
 	if err := f.complete(ctx, o.Sums); err != nil {
 		return Result{}, err
 	}
-	return newResult(o.Dir, set, outputs, &c.OS, remarks{}, all)
+	return newResult(o.Dir, set, &c.OS, remarks{}, all)
 }
 
 // DryRunMore prints, as unified diffs, what More would change to make each image. It

@@ -81,8 +81,16 @@ func (o Options) roles(flavour rootfs.Flavour) []node.Role {
 
 // targets returns what the outputs are to be, for a base that has a name.
 func (o Options) targets(base name) []target {
-	return targets(base.prefix(o.Settings.Revision), o.roles(base.flavour), o.Format.Ext())
+	prefix := base.prefix(o.Settings.Revision)
+	all := targets(prefix, o.roles(base.flavour), o.Format.Ext())
+	if o.NFSRoot != "" {
+		all = append(all, target{name: prefix + o.archiveSuffix(), archive: true})
+	}
+	return all
 }
+
+// archiveSuffix is the end of the name of the archive for nodes without cards.
+func (o Options) archiveSuffix() string { return "usbboot." + string(o.NFSRoot) }
 
 // roles returns the roles that a build makes images for, unless others are named.
 func roles(nat bool, nodes int) []node.Role {

@@ -19,17 +19,27 @@ type output struct {
 	patch diskimage.Patch // makes the controller's image that of the role
 }
 
-// A target is what an output is to be: the image of a role, under a name.
+// A target is what an output is to be, under a name: the image of a role, or the archive
+// for nodes without cards, which is the last.
 type target struct {
-	name string
-	role node.Role
+	name    string
+	role    node.Role
+	archive bool
+}
+
+// what is the role, or what the archive has for one.
+func (t target) what() string {
+	if t.archive {
+		return node.USBBootType
+	}
+	return t.role.String()
 }
 
 // targets returns what the outputs of roles are to be.
 func targets(prefix string, roles []node.Role, ext string) []target {
 	var all []target
 	for _, role := range roles {
-		all = append(all, target{prefix + suffix(role) + ext, role})
+		all = append(all, target{name: prefix + suffix(role) + ext, role: role})
 	}
 	return all
 }
@@ -43,11 +53,11 @@ func fileNames(all []target) []string {
 	return names
 }
 
-// outputs returns the files of a set, each with its role and the patch that makes it the
-// role's image. A target that exists and is kept has no file in the set.
-func (l commandLine) outputs(set *diskimage.Outputs, all []target) ([]output, error) {
+// outputs returns files, each with its role and the patch that makes it the role's
+// image. A target that exists and is kept has no file.
+func (l commandLine) outputs(files []*diskimage.Output, all []target) ([]output, error) {
 	var outputs []output
-	for _, f := range set.Files {
+	for _, f := range files {
 		at := slices.IndexFunc(all, func(t target) bool { return t.name == f.Final })
 		role := all[at].role
 		patch, err := l.patch(role)

@@ -9,17 +9,20 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"clusterctrl/internal/format/ext4"
 	"clusterctrl/internal/format/fat"
 	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/image/nfsroot"
 	"clusterctrl/internal/image/packed"
 	"clusterctrl/internal/image/settings"
 	"clusterctrl/internal/node"
@@ -37,9 +40,10 @@ type Options struct {
 
 	Dir      string
 	Existing diskimage.Existing
-	Sums     bool          // write SHA256SUMS
-	Branded  bool          // make each image now what its first boot would make it
-	Format   packed.Format // compress them so, if it is not empty; Branded must be false
+	Sums     bool           // write SHA256SUMS
+	Branded  bool           // make each image now what its first boot would make it
+	Format   packed.Format  // compress them so, if it is not empty; Branded must be false
+	NFSRoot  nfsroot.Format // make an archive of a root for nodes without cards, too, if it is not empty
 
 	Only     []node.Role       // make the images of these roles; empty: those that Settings ask for
 	Settings settings.Settings // checked ones
@@ -48,6 +52,8 @@ type Options struct {
 	// Programs returns those of ours, built for a Pi of an architecture, by where they
 	// are on it.
 	Programs func(rootfs.Arch) (map[string][]byte, error)
+	// USBRoot returns the one that nodes without cards start first, for NFSRoot.
+	USBRoot func(rootfs.Arch) ([]byte, error)
 
 	Progress Progress
 	Warn     func(string) // says at once what may go wrong later; nil: nobody wants to know
@@ -89,10 +95,10 @@ func Build(ctx context.Context, o Options) (Result, error) {
 	}
 	defer set.Abort()
 	if len(set.Files) == 0 && guess.complete() {
-		return newResult(o.Dir, set, nil, nil, remarks{}, o.targets(guess))
+		return newResult(o.Dir, set, nil, remarks{}, o.targets(guess))
 	}
 	b := build{Options: o, set: set}
-	if o.Format != "" {
+	if images, _ := b.outputs(); o.Format != "" || len(images) == 0 {
 		if b.loose, err = diskimage.Create(o.Dir, diskimage.Replace, "controller.img"); err != nil {
 			return Result{}, err
 		}
@@ -150,18 +156,19 @@ type build struct {
 	Options
 	set    *diskimage.Outputs
 	ready  int                // so many of set.Files hold the image
-	loose  *diskimage.Outputs // where outputs are compressed: the image, in a file that is not
+	loose  *diskimage.Outputs // where no output holds the image as it is: a file that does
 	size   int64
+	system recipe.System
 	base   name // what the base is called by what is in it; edit finds out
 	line   commandLine
-	system *rootfs.OS
 	remarks
 }
 
 // decode fills as many outputs as is good to fill at once, at least one.
 func (b *build) decode(ctx context.Context, in *diskimage.Input) error {
 	layout := diskimage.Sparse
-	b.ready = min(len(b.set.Files), fanOut)
+	images, _ := b.outputs()
+	b.ready = min(len(images), fanOut)
 	switch {
 	case b.loose != nil:
 		b.ready = 0
@@ -218,7 +225,7 @@ func (b *build) edit(ctx context.Context, guess name) error {
 		return err
 	}
 	b.base = guess.corrected(system.OS, image.Root.Time())
-	b.system, b.remarks = &system.OS, remarksOn(image, system)
+	b.system, b.remarks = system, remarksOn(image, system)
 	if theirs {
 		b.Notes = append(b.Notes, "the base is an image of the shell scripts: their programs, units, blocks and lines are taken out; "+node.SettingsFile+" is kept, if there is one")
 	}
@@ -290,7 +297,7 @@ func (o Options) recipeSettings() recipe.Settings {
 		SSH:             s.SSH,
 		AuthorizedKeys:  s.AuthorizedKeys,
 		SerialAutologin: s.SerialAutologin,
-		Gadget:          node.Gadget(s.Gadget),
+		Gadget:          cmp.Or(node.Gadget(s.Gadget), node.RNDIS),
 		WifiCountry:     s.WifiCountry,
 	}
 }
@@ -309,29 +316,48 @@ func (b *build) rename() error {
 	if err := b.set.SetNames(fileNames(b.targets(b.base))...); err != nil {
 		return err
 	}
-	b.ready = min(b.ready, len(b.set.Files))
+	images, _ := b.outputs()
+	b.ready = min(b.ready, len(images))
 	return spareBase(b.Base, b.Dir, b.set)
 }
 
-// finish makes the other outputs, each the image of its role, and names them.
+// outputs returns the files that become images, and the one that becomes the archive,
+// nil if there is none to be made.
+func (b *build) outputs() (images []*diskimage.Output, archive *diskimage.Output) {
+	images = b.set.Files
+	if last := len(images) - 1; last >= 0 && b.NFSRoot != "" && strings.HasSuffix(images[last].Final, b.archiveSuffix()) {
+		return images[:last], images[last]
+	}
+	return images, nil
+}
+
+// finish makes the other outputs, each the image of its role, and the archive, and names
+// all.
 func (b *build) finish(ctx context.Context) (Result, error) {
 	all := b.targets(b.base)
 	if len(b.set.Files) == 0 {
-		return newResult(b.Dir, b.set, nil, b.system, b.remarks, all)
+		return newResult(b.Dir, b.set, &b.system.OS, b.remarks, all)
 	}
-	outputs, err := b.line.outputs(b.set, all)
+	images, archive := b.outputs()
+	outputs, err := b.line.outputs(images, all)
 	if err != nil {
 		return Result{}, err
 	}
-	if b.loose != nil {
-		if err := pack(ctx, b.Format, b.raw()[0], b.size, b.line.offset, outputs, b.Progress); err != nil {
+	raw := b.raw()[0].File
+	if archive != nil {
+		if err := b.archive(ctx, raw, archive); err != nil {
+			return Result{}, fmt.Errorf("%s: %w", archive.Final, err)
+		}
+	}
+	f := family{image: raw, set: b.set, outputs: outputs, ready: b.ready, branded: b.Branded, progress: b.Progress}
+	if b.Format != "" && len(outputs) > 0 {
+		if err := pack(ctx, b.Format, raw, b.size, b.line.offset, outputs, b.Progress); err != nil {
 			return Result{}, err
 		}
-		b.ready = 1
+		f.image, f.ready = outputs[0].File, 1
 	}
-	f := family{image: outputs[0].File, set: b.set, outputs: outputs, ready: b.ready, branded: b.Branded, progress: b.Progress}
 	if err := f.complete(ctx, b.Sums); err != nil {
 		return Result{}, err
 	}
-	return newResult(b.Dir, b.set, outputs, b.system, b.remarks, all)
+	return newResult(b.Dir, b.set, &b.system.OS, b.remarks, all)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"clusterctrl/internal/image/diskimage"
 	"clusterctrl/internal/node"
@@ -25,10 +26,10 @@ type Result struct {
 	remarks
 }
 
-// A File is the image of a role.
+// A File is the image of a role, or the archive for nodes without cards.
 type File struct {
 	Name string         `json:"name"` // in the directory
-	Role string         `json:"role"`
+	Role string         `json:"role"` // "usbboot" for the archive
 	Size int64          `json:"size"`   // of the file, in bytes
 	Sum  *diskimage.Sum `json:"sha256"` // nil unless checksums were asked for
 }
@@ -39,42 +40,27 @@ type remarks struct {
 	Warnings []string `json:"warnings"` // of what is hardly meant
 }
 
-// newResult says what became of a set whose targets are all. outputs are those of its
-// files that were made.
-func newResult(dir string, set *diskimage.Outputs, outputs []output, system *rootfs.OS, r remarks, all []target) (Result, error) {
+// newResult says what became of a set whose targets are all: those that it did not keep
+// were made.
+func newResult(dir string, set *diskimage.Outputs, system *rootfs.OS, r remarks, all []target) (Result, error) {
 	result := Result{Schema: Schema, Dir: dir, OS: system, Files: []File{}, Kept: []File{}}
 	result.Notes, result.Warnings = append([]string{}, r.Notes...), append([]string{}, r.Warnings...)
-	for _, o := range outputs {
-		file, err := newFile(dir, target{o.Final, o.role})
-		if sum, made := set.Sums[o.Final]; made {
-			file.Sum = &sum
-		}
+	for _, t := range all {
+		info, err := os.Stat(filepath.Join(dir, t.name))
 		if err != nil {
 			return Result{}, err
 		}
+		file := File{Name: t.name, Role: t.what(), Size: info.Size()}
+		if slices.Contains(set.Kept, t.name) {
+			result.Kept = append(result.Kept, file)
+			continue
+		}
+		if sum, made := set.Sums[t.name]; made {
+			file.Sum = &sum
+		}
 		result.Files = append(result.Files, file)
 	}
-	for _, t := range all {
-		for _, kept := range set.Kept {
-			if kept != t.name {
-				continue
-			}
-			file, err := newFile(dir, t)
-			if err != nil {
-				return Result{}, err
-			}
-			result.Kept = append(result.Kept, file)
-		}
-	}
 	return result, nil
-}
-
-func newFile(dir string, t target) (File, error) {
-	info, err := os.Stat(filepath.Join(dir, t.name))
-	if err != nil {
-		return File{}, err
-	}
-	return File{Name: t.name, Role: t.role.String(), Size: info.Size()}, nil
 }
 
 // remarksOn says what the user of an image should know: who can log in, and which

@@ -39,7 +39,8 @@ func (b *build) copies() int {
 	if b.loose != nil || diskimage.SharesBlocks(b.Dir) {
 		return 1
 	}
-	return len(b.set.Files)
+	images, _ := b.outputs()
+	return len(images)
 }
 
 // warnOfOthers warns of images in the outputs' directory that may have the names of the

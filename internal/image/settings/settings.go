@@ -43,7 +43,7 @@ type Settings struct {
 	AuthorizedKeys  []string `toml:"authorized-keys"`
 	SerialAutologin bool     `toml:"serial-autologin"`
 	Grow            Size     `toml:"grow"` // by how much to extend the root
-	Gadget          string   `toml:"gadget"`
+	Gadget          string   `toml:"gadget"`  // empty: the usual one
 	Network         string   `toml:"network"` // empty: the one that the base has
 	WifiCountry     string   `toml:"wifi-country"`
 
@@ -54,7 +54,7 @@ type Settings struct {
 // Default returns the settings of a user who chose nothing.
 func Default() Settings {
 	const nodes = 4 // a ClusterHAT holds four
-	return Settings{Lite: nodes, Standard: nodes, Full: nodes, Revision: 1, NAT: true, Gadget: string(node.RNDIS)}
+	return Settings{Lite: nodes, Standard: nodes, Full: nodes, Revision: 1, NAT: true}
 }
 
 // Nodes returns how many nodes an image of a flavour is for.
@@ -205,7 +205,7 @@ func (s Settings) checks() []check {
 		{"password", s.checkPassword()},
 		{"password-hash", s.checkHash()},
 		{"authorized-keys", s.checkKeys()},
-		{"gadget", checkWord("gadget", node.Gadget(s.Gadget), node.Gadgets)},
+		{"gadget", s.checkGadget()},
 		{"network", s.checkNetwork()},
 		{"wifi-country", s.checkCountry()},
 	}
@@ -285,6 +285,13 @@ func (s Settings) checkNetwork() error {
 		return nil
 	}
 	return checkWord("network", rootfs.NetworkProgram(s.Network), rootfs.NetworkPrograms)
+}
+
+func (s Settings) checkGadget() error {
+	if s.Gadget == "" {
+		return nil
+	}
+	return checkWord("gadget", node.Gadget(s.Gadget), node.Gadgets)
 }
 
 func checkWord[W ~string](what string, word W, allowed []W) error {

@@ -19,6 +19,7 @@ import (
 type Archive struct {
 	Init    []byte            // the program that becomes /init
 	Modules []string          // names of modules that Start loads, behind all that they need
+	AlsoIf  []string          // those that Start loads too where the kernel has them, before the others
 	Files   map[string][]byte // further files; all are executable
 }
 
@@ -32,7 +33,7 @@ func (a Archive) Write(w io.Writer, modules fs.FS) error {
 	for _, name := range slices.Sorted(maps.Keys(a.Files)) {
 		records = append(records, cpio.StaticFile(name, string(a.Files[name]), 0o755))
 	}
-	files, err := LoadOrder(modules, a.Modules)
+	files, err := a.loadOrder(modules)
 	if err != nil {
 		return err
 	}
@@ -48,6 +49,23 @@ func (a Archive) Write(w io.Writer, modules fs.FS) error {
 		return err
 	}
 	return cpio.WriteTrailer(archive)
+}
+
+func (a Archive) loadOrder(modules fs.FS) ([]string, error) {
+	if len(a.Modules) == 0 && len(a.AlsoIf) == 0 {
+		return nil, nil
+	}
+	x, err := readIndex(modules)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, name := range a.AlsoIf {
+		if _, ok := x.files[moduleName(name)]; ok {
+			names = append(names, name)
+		}
+	}
+	return x.loadOrder(append(names, a.Modules...))
 }
 
 // moduleDir has the modules, under names that sort in the order of loading.

@@ -40,6 +40,10 @@ func LoadOrder(modules fs.FS, names []string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return x.loadOrder(names)
+}
+
+func (x moduleIndex) loadOrder(names []string) ([]string, error) {
 	o := order{index: x, seen: map[string]bool{}}
 	for _, name := range names {
 		name = moduleName(name)

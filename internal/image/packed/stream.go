@@ -1,0 +1,101 @@
+package packed
+
+import (
+	"context"
+	"io"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// A Stream compresses what is written to it, in pieces, several at a time. The same
+// bytes give the same file, whatever the number of cores.
+type Stream struct {
+	packer
+	ctx   context.Context
+	group *errgroup.Group
+	queue chan chan []byte // in the order of the file
+	open  []byte           // what is not a piece yet
+}
+
+// NewStream returns a stream to w. Close it, whatever happened; without Close, the file
+// is not complete.
+func (f Format) NewStream(ctx context.Context, w io.Writer) *Stream {
+	s := &Stream{packer: f.streamPacker(), queue: make(chan chan []byte, runtime.GOMAXPROCS(0))}
+	s.group, s.ctx = errgroup.WithContext(ctx)
+	s.group.Go(func() error { return s.write(w) })
+	return s
+}
+
+// streamPacker is the packer for bytes that are made as fast as a disk gives them.
+func (f Format) streamPacker() packer {
+	if f == Zstd {
+		return newFastZstdPacker()
+	}
+	return f.packer()
+}
+
+// Write implements [io.Writer].
+func (s *Stream) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		n := min(len(rest), s.pieceSize()-len(s.open))
+		s.open, rest = append(slices.Grow(s.open, s.pieceSize()-len(s.open)), rest[:n]...), rest[n:]
+		if len(s.open) == s.pieceSize() {
+			if err := s.cut(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return len(p), nil
+}
+
+// cut has what was written be the next piece.
+func (s *Stream) cut() error {
+	contents, done := s.open, make(chan []byte, 1)
+	s.open = nil
+	select {
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	case s.queue <- done:
+	}
+	s.group.Go(func() error {
+		piece, err := s.pack(contents)
+		done <- piece
+		return err
+	})
+	return nil
+}
+
+// write writes the file.
+func (s *Stream) write(w io.Writer) error {
+	if _, err := w.Write(s.head()); err != nil {
+		return err
+	}
+	for done := range s.queue {
+		select {
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx)
+		case piece := <-done:
+			s.add(piece)
+			if _, err := w.Write(piece); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := w.Write(s.tail())
+	return err
+}
+
+// Close writes the rest of the file. It does not close the writer below.
+func (s *Stream) Close() error {
+	var err error
+	if len(s.open) > 0 {
+		err = s.cut()
+	}
+	close(s.queue)
+	if waited := s.group.Wait(); waited != nil {
+		return waited // what stopped the others
+	}
+	return err
+}

@@ -1,0 +1,122 @@
+package build_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"clusterctrl/test/base"
+)
+
+// What makes the root of a node without a card differ from the controller's, in any
+// release.
+const changedInArchive = `
++ -rw-r--r-- 0:0 etc/NetworkManager/conf.d/90-clusterctrl.conf
++ -rw-r--r-- 0:0 etc/default/clusterctrl
++ -rw-r--r-- 0:0 etc/systemd/system/clusterctrl-name.service.d/other-name.conf
++ -rw-r--r-- 0:0 etc/systemd/system/networking.service.d/clusterctrl.conf
++ -rwxr-xr-x 0:0 etc/initramfs/post-update.d/zz-clusterctrl
++ -rwxr-xr-x 0:0 etc/kernel/postinst.d/zz-clusterctrl
++ -rwxr-xr-x 0:0 etc/kernel/postrm.d/zz-clusterctrl
++ -rwxr-xr-x 0:0 usr/share/clusterctrl/usbroot-clusterctrl
++ link etc/systemd/system/dphys-swapfile.service -> /dev/null
++ link etc/systemd/system/resize2fs_once.service -> /dev/null
++ link etc/systemd/system/rpi-resize.service -> /dev/null
++ link etc/systemd/system/rpi-usb-gadget.service -> /dev/null
+- etc/modules-load.d/clusterctrl.conf
+- etc/udev/rules.d/90-clusterctrl.rules
+~ etc/exports
+~ etc/fstab
+~ etc/hostname
+~ etc/hosts
+~ etc/hosts.allow
+~ etc/hosts.deny
+~ etc/issue
+~ usr/lib/systemd/system-preset/50-clusterctrl.preset
+~ usr/share/clusterctrl/default-clusterctrl
+~ boot/firmware/cmdline.txt
+~ boot/firmware/config.txt
+~ boot/firmware/initramfs8
+`
+
+const (
+	archivedFromBookworm = `
+`
+	archivedFromTrixie = `
+`
+)
+
+// TestArchive unpacks the archive for nodes without cards by GNU tar, and compares it
+// with the controller's image of the same build as the kernel and mtools show it.
+func TestArchive(t *testing.T) {
+	for _, r := range releases {
+		t.Run(r.name, func(t *testing.T) {
+			from, dir, root := publish(t, r, base.Path(t, r.name)), t.TempDir(), t.TempDir()
+			output(t, clusterctrl(t, "build", from, "--nodes", "0", "--no-nat", "--usbboot", "--sums", "-o", dir))
+			wantFiles(t, dir, r.prefix+"CBRIDGE.img", r.prefix+"usbboot.tar.zst", "SHA256SUMS")
+			archive := filepath.Join(dir, r.prefix+"usbboot.tar.zst")
+			if sums := readFile(t, filepath.Join(dir, "SHA256SUMS")); !strings.Contains(sums, sum(t, archive)+"  "+filepath.Base(archive)+"\n") {
+				t.Errorf("SHA256SUMS lacks the archive's sum:\n%s", sums)
+			}
+			judge(t, "tar", "-x", "--numeric-owner", "-p", "--xattrs", "--xattrs-include=*", "--acls", "-C", root, "-f", archive)
+			controller := openDisk(t, filepath.Join(dir, r.prefix+"CBRIDGE.img"))
+			controller.wantClean(t)
+			before := withBoot(readTree(t, controller.mount(t)), readTree(t, controller.bootTree(t)))
+			wantChanges(t, before, readTree(t, root), changedInArchive, r.archived)
+			r.testInitramfs(t, root)
+		})
+	}
+}
+
+// withBoot is a tree with its boot partition mounted, whose files have the mode that the
+// archive gives them.
+func withBoot(root, boot tree) tree {
+	for name, f := range boot {
+		if name == "." {
+			continue
+		}
+		f.mode, f.uid, f.gid = f.mode|0o755, 0, 0
+		root["boot/firmware/"+name] = f
+	}
+	delete(root, "lost+found")
+	return root
+}
+
+// testInitramfs has cpio unpack the initramfs of the kernel in the boot directory, and
+// holds its modules against modprobe's list of what each needs.
+func (r release) testInitramfs(t *testing.T, root string) {
+	dir := t.TempDir()
+	kernel := strings.TrimSpace(judge(t, "bash", "-c", "strings -n 20 "+root+`/boot/firmware/kernel8.img | sed -n 's/^Linux version \([^ ]*\) .*/\1/p' | head -n 1`))
+	judge(t, "bash", "-c", fmt.Sprintf("cd %s && zcat %s/boot/firmware/initramfs8 | cpio --quiet -i", dir, root))
+	var loaded []string
+	entries, err := os.ReadDir(filepath.Join(dir, "modules"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		_, name, _ := strings.Cut(e.Name(), "-")
+		loaded = append(loaded, name)
+	}
+	for _, module := range []string{"libcomposite", "usb_f_ecm", "usb_f_ncm", "usb_f_rndis", "usb_f_acm", "dwc2", "8021q", "nfsv4"} {
+		for line := range strings.Lines(judge(t, "modprobe", "-d", root, "-S", kernel, "--show-depends", module)) {
+			if words := strings.Fields(line); words[0] == "insmod" {
+				name, _, _ := strings.Cut(filepath.Base(words[1]), ".ko")
+				if !slices.Contains(loaded, strings.ReplaceAll(name, "-", "_")) {
+					t.Errorf("%s: the initramfs lacks %s, for %s", kernel, name, module)
+				}
+			}
+		}
+	}
+	at := slices.Index(loaded, "dwc2")
+	if at < 0 {
+		t.Fatal("no dwc2")
+	}
+	file := filepath.Join(dir, "modules", entries[at].Name())
+	if got := judge(t, "modinfo", "-F", "vermagic", file); !strings.HasPrefix(got, kernel+" ") {
+		t.Errorf("dwc2 is for kernel %s, want %s", got, kernel)
+	}
+	testProgram(t, filepath.Join(dir, "init"), moduleRoot+"/bin/pi/usbroot-clusterctrl-arm64")
+}
