@@ -28,8 +28,8 @@ type Result struct {
 
 // A File is the image of a role, or the archive for nodes without cards.
 type File struct {
-	Name string         `json:"name"` // in the directory
-	Role string         `json:"role"` // "usbboot" for the archive
+	Name string         `json:"name"`   // in the directory
+	Role string         `json:"role"`   // "usbboot" for the archive
 	Size int64          `json:"size"`   // of the file, in bytes
 	Sum  *diskimage.Sum `json:"sha256"` // nil unless checksums were asked for
 }

@@ -42,7 +42,7 @@ type Settings struct {
 	SSH             bool     `toml:"ssh"`
 	AuthorizedKeys  []string `toml:"authorized-keys"`
 	SerialAutologin bool     `toml:"serial-autologin"`
-	Grow            Size     `toml:"grow"` // by how much to extend the root
+	Grow            Size     `toml:"grow"`    // by how much to extend the root
 	Gadget          string   `toml:"gadget"`  // empty: the usual one
 	Network         string   `toml:"network"` // empty: the one that the base has
 	WifiCountry     string   `toml:"wifi-country"`
