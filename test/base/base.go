@@ -4,8 +4,8 @@
 // say how; see cached.sh and build.sh.
 //
 // Bookworm has ifupdown and dhclient, Trixie NetworkManager, netplan and
-// cloud-init, and DHCPCD is Bookworm with the network of the vendor's releases
-// before it. None has the vendor's kernel, firmware and overlays: the kernel is
+// cloud-init, DHCPCD is Bookworm with the network of the vendor's releases
+// before it, and NFS is Bookworm with an NFS server. None has the vendor's kernel, firmware and overlays: the kernel is
 // Debian's; Trixie has the newest of its backports too, as kernel8-backports.img.
 // Scripts do what the vendor's first boot does, in its order, the initramfs's part
 // among it, and leave a line in /var/lib/vendor-firstboot.log.
@@ -24,6 +24,7 @@ import (
 const (
 	Bookworm = "bookworm"
 	DHCPCD   = "dhcpcd"
+	NFS      = "nfs"
 	Trixie   = "trixie"
 )
 

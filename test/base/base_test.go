@@ -65,7 +65,7 @@ func (img image) bootFile(t *testing.T, name string) string {
 }
 
 func releases(t *testing.T, test func(t *testing.T, img image)) {
-	for _, release := range []string{Bookworm, DHCPCD, Trixie} {
+	for _, release := range []string{Bookworm, DHCPCD, NFS, Trixie} {
 		t.Run(release, func(t *testing.T) { test(t, open(t, release)) })
 	}
 }
@@ -116,6 +116,9 @@ func TestFiles(t *testing.T) {
 		{Bookworm, "stat /usr/lib/userconf-pi/userconf", "Mode:  0755"},
 		{Bookworm, "stat /boot/firstrun.sh", "Fast link dest: \"firmware/firstrun.sh\""},
 		{Bookworm, "stat /etc/machine-id", "Size: 0\n"},
+		{NFS, "stat /usr/sbin/exportfs", "Mode:  0755"},
+		{NFS, "stat /usr/lib/systemd/system/nfs-server.service", "Mode:  0644"},
+		{NFS, "stat /etc/systemd/system/multi-user.target.wants/nfs-server.service", "Fast link dest: \"/lib/systemd/system/nfs-server.service\""},
 		{DHCPCD, "stat /usr/sbin/dhcpcd", "Mode:  0755"},
 		{DHCPCD, "stat /usr/sbin/dhclient", "File not found"},
 		{DHCPCD, "ls /etc/dhcp", "File not found"},
