@@ -158,7 +158,7 @@ func (b *Ctrl) Report() (Report, error) {
 }
 
 // Path computes the USB path of node x: the board knows its own way from its hub,
-// and each node's.
+// and each node's. The hub may be the root hub of a bus.
 func (b *Ctrl) Path(x int) (string, error) {
 	if b.usbPath == "" {
 		return "", nil
@@ -175,20 +175,22 @@ func (b *Ctrl) Path(x int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	hub, ok := strings.CutSuffix(b.usbPath, joinPorts(own))
-	if !ok || joinPorts(ports) == "" {
-		return "", nil
+	for _, separator := range []string{".", "-"} {
+		hub, ok := strings.CutSuffix(b.usbPath, separator+joinPorts(own))
+		if ok && joinPorts(ports) != "" {
+			return hub + separator + joinPorts(ports), nil
+		}
 	}
-	return hub + joinPorts(ports), nil
+	return "", nil
 }
 
 // joinPorts writes ports, data7 to data0 and padded, as they end a USB path.
 func joinPorts(data [8]byte) string {
-	var s string
+	var numbers []string
 	for _, port := range slices.Backward(data[:]) {
 		if port != noValue {
-			s += "." + strconv.Itoa(int(port))
+			numbers = append(numbers, strconv.Itoa(int(port)))
 		}
 	}
-	return s
+	return strings.Join(numbers, ".")
 }

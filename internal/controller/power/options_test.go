@@ -100,6 +100,10 @@ func TestPaths(t *testing.T) {
 			b.ctrl("20", newPlayedCtrl(1, 20, 2)).paths = map[byte][]byte{0: {5}, 1: {1}}
 			b.files["sys/bus/i2c/devices/i2c-20"] = &fstest.MapFile{Mode: os.ModeSymlink, Data: []byte("../../../devices/usb1/1-1/1-1:1.0/i2c-20")}
 		}, nil, ""},
+		{"board on a root hub", func(b *bench) {
+			b.ctrl("20", newPlayedCtrl(2, 20, 2)).paths = map[byte][]byte{0: {5}, 1: {1}, 2: {4, 2}}
+			b.files["sys/bus/i2c/devices/i2c-20"] = &fstest.MapFile{Mode: os.ModeSymlink, Data: []byte("../../../devices/usb3/3-5/3-5:1.0/i2c-20")}
+		}, nil, "3-1 3-4.2"},
 		{"Stack", func(b *bench) {
 			b.ctrl("20", newPlayedCtrl(2, 20, 4))
 			b.files["sys/bus/i2c/devices/i2c-20"] = &fstest.MapFile{Mode: os.ModeSymlink, Data: []byte("../../../devices/usb1/1-1/1-1:1.0/i2c-20")}
