@@ -78,7 +78,7 @@ func (c *Cable) Serve(side Side, stream io.ReadWriteCloser) error {
 	w := newWire(stream)
 	c.set(side, w)
 	err := c.relay(side, stream)
-	c.set(side, nil)
+	c.unset(side, w)
 	return errors.Join(err, w.close())
 }
 
@@ -88,6 +88,16 @@ func (c *Cable) set(side Side, e end) {
 	c.end()
 	c.ends[side] = e
 	c.update()
+}
+
+// unset takes an end away, unless another has come in its place.
+func (c *Cable) unset(side Side, e end) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ends[side] == e {
+		c.end()
+		c.ends[side] = nil
+	}
 }
 
 // An end is where a side's messages go.

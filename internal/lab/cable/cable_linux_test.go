@@ -204,6 +204,44 @@ func TestPlay(t *testing.T) {
 	}
 }
 
+// TestPlayStops has this program leave its end of the cable, where another comes: all
+// that it said before arrives.
+func TestPlayStops(t *testing.T) {
+	var c Cable
+	c.Plug(true)
+	controller := on(t, &c, Controller, nil)
+	last := strings.Repeat("last words", 1<<10)
+	served := make(chan error, 2)
+	serve := func(stream io.ReadWriter) {
+		_, err := io.WriteString(stream, last)
+		served <- err
+		io.Copy(io.Discard, stream)
+		_, err = io.WriteString(stream, "to nobody")
+		served <- err
+	}
+	for range 2 {
+		stop := c.Play(serve)
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		stop()
+		if err := <-served; !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("after the plug was pulled: %v", err)
+		}
+		if got, err := io.ReadAll(controller.kernel(t)); err != nil || string(got) != last {
+			t.Errorf("the controller read %d bytes, %v; want %d", len(got), err, len(last))
+		}
+		stop() // does nothing more
+	}
+	stop := c.Play(serve)
+	node := on(t, &c, Node, nil)
+	node.kernel(t)
+	stop()
+	if !c.Connected() {
+		t.Error("who left the cable long ago has pulled out the node that is there")
+	}
+}
+
 // TestLate: data of an earlier session that comes late is dropped.
 func TestLate(t *testing.T) {
 	var c Cable

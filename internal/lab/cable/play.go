@@ -3,15 +3,18 @@ package cable
 import (
 	"bytes"
 	"io"
-	"net"
+	"slices"
 	"sync"
 )
 
-// Play puts this program at the node's end of the cable, in place of a machine.
-// Whenever the plug is put in, serve is called with a stream to the controller, which
-// ends when the plug is pulled.
-func (c *Cable) Play(serve func(stream io.ReadWriter)) {
-	c.set(Node, &played{cable: c, serve: serve})
+// Play puts this program at the node's end of the cable, in place of a machine, until
+// stop is called. Whenever the plug is put in, serve is called with a stream to the
+// controller, which ends when the plug is pulled. What was written to the stream before
+// stop reaches the controller.
+func (c *Cable) Play(serve func(stream io.ReadWriter)) (stop func()) {
+	p := &played{cable: c, serve: serve}
+	c.set(Node, p)
+	return func() { c.unset(Node, p) }
 }
 
 // played is an end at which this program is.
@@ -20,7 +23,7 @@ type played struct {
 	serve func(io.ReadWriter)
 
 	mu   sync.Mutex
-	host net.Conn // what is written here is read by serve, and the other way round
+	host *io.PipeWriter // what is written here is read by serve
 }
 
 func (p *played) tell(f frame) {
@@ -30,13 +33,12 @@ func (p *played) tell(f frame) {
 		p.host.Close()
 		return
 	}
-	host, device := net.Pipe()
+	device, host := io.Pipe()
 	p.host = host
 	go func() {
-		p.serve(device)
+		p.serve(stream{device, p.cable, f.session})
 		device.Close()
 	}()
-	go p.pump(f.session, host)
 }
 
 func (p *played) send(f frame) {
@@ -46,16 +48,22 @@ func (p *played) send(f frame) {
 	host.Write(f.data) // fails if the plug was pulled, or serve does not listen any more
 }
 
-// pump passes on what serve says, until the plug is pulled.
-func (p *played) pump(session uint32, host io.Reader) {
-	buf := make([]byte, maxPayload)
-	for {
-		n, err := host.Read(buf)
-		if err != nil {
-			return
+// A stream is what serve has of a session.
+type stream struct {
+	io.Reader
+	cable   *Cable
+	session uint32
+}
+
+// Write passes on what serve says, until the plug is pulled.
+func (s stream) Write(data []byte) (written int, err error) {
+	for piece := range slices.Chunk(data, maxPayload) {
+		controller := s.cable.peer(Node, s.session)
+		if controller == nil {
+			return written, io.ErrClosedPipe
 		}
-		if controller := p.cable.peer(Node, session); controller != nil {
-			controller.send(frame{session, payload, bytes.Clone(buf[:n])})
-		}
+		controller.send(frame{s.session, payload, bytes.Clone(piece)})
+		written += len(piece)
 	}
+	return written, nil
 }
