@@ -20,12 +20,11 @@ import (
 
 const buildHelp = `Build makes, from a Raspberry Pi OS image, the images of a cluster: a bridging
 controller's (CBRIDGE), a routing controller's (CNAT) and one for each node (p1,
-p2 ...). They differ in one word of the kernel command line; each becomes what
-it is when it is booted for the first time. The base is not changed.
+p2 ...). They differ in one word of the kernel command line; each gets its role when
+it is booted for the first time. The base is not changed.
 
-With --branded, each image is branded now, and not when it is first booted. The
-images then differ in many files, so that making them takes longer, and no others can
-be made of them later.
+With --branded, each image gets its role now. The images then differ in many files:
+they take longer to make, and no others can be made of them later.
 
 --only names the roles that get images. BASE may also be an .img file that build made
 and that was neither branded nor booted. Build then makes more images of the same
@@ -36,12 +35,12 @@ space of one.
 
 BASE is an .img file, as it is or packed as .xz, .gz, .zst or .zip, or the http or
 https address of one; "-" is standard input, "sample" a small image that comes with
-this program and does not boot. Of what comes from an address, the checksum is
-checked that lies beside it (.sha256), unless --sha256 says another.
+this program and does not boot. An image from an address is checked against the
+checksum that lies beside it (.sha256), unless --sha256 gives another.
 
 With --compress, the images are .img.zst, .img.xz or .img.gz files, which card
-writers take as they are. The first is compressed, and the others are copies of it
-with the few bytes changed that differ. Where "xz" takes many minutes, "zst" takes
+writers take as they are. Only the first is compressed: the others are copies of it
+in which a few bytes differ. Where "xz" takes many minutes, "zst" takes
 seconds, for files that are a little larger.
 
 With --usbboot, build also makes the archive of a root for nodes without cards, which
@@ -118,8 +117,8 @@ func buildCommand() *cobra.Command {
 	return cmd
 }
 
-// addSums adds the flag that asks for checksums. The one that scripts forgo them
-// with, from when they were made unasked, does nothing.
+// addSums adds the flag that asks for checksums. The hidden --no-sums does nothing:
+// scripts may have it from versions that made checksums unasked.
 func addSums(cmd *cobra.Command, sums *bool, usage string) {
 	cmd.Flags().BoolVar(sums, "sums", false, usage)
 	cmd.Flags().Bool("no-sums", false, "")

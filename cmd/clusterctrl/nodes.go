@@ -11,7 +11,8 @@ import (
 const nodesHelp = `Nodes, on a controller, lists the nodes that are plugged in: where, how they booted,
 their network card and serial console here, and since when. What is missing is shown
 as "-". An address besides 172.19.181.n is known once the controller has talked to the
-node there. Of two nodes with one number, the list says which has the name.
+node there. Where two nodes have the same number, the list says which of them has the
+names.
 
 Images of more nodes are made by "clusterctrl build", from a controller's image.`
 
@@ -47,7 +48,8 @@ func nodesCommand() *cobra.Command {
 	return cmd
 }
 
-// nodesFlagError says where the flags went that nodes had when it made images too.
+// nodesFlagError says what to type instead of the flags that nodes had when it made
+// images too.
 func nodesFlagError(cmd *cobra.Command, err error) error {
 	moved := []string{"nodes", "n", "only", "output", "o", "force", "keep", "sums", "no-sums", "branded"}
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && slices.Contains(moved, unknown.GetSpecifiedName()) {

@@ -54,8 +54,8 @@ func (r *room) report(e Event) {
 	}
 }
 
-// minds has the Pi at a USB path pulled out when the server gives it up, since the Pi
-// would wait for ever, until the context ends.
+// minds pulls out the Pi at a USB path when the server gives it up, since the Pi would
+// wait for ever. It does so until the context ends.
 func (r *room) minds(ctx context.Context, path string) context.Context {
 	ctx, pull := context.WithCancelCause(ctx)
 	r.mu.Lock()
@@ -223,7 +223,7 @@ func (r *room) pulled(t *testing.T, port int) {
 	}
 }
 
-// nonsense has Pis say what none says, until the server gives them up.
+// nonsense has Pis send messages that no Pi sends, until the server gives them up.
 func (r *room) nonsense(t *testing.T, port int) {
 	gone := errors.New("pulled out")
 	for i, text := range [][]byte{{}, {1, 2, 3}, bytes.Repeat([]byte{0xff}, 260), append([]byte{7, 0, 0, 0, 'x'}, make([]byte, 255)...)} {

@@ -22,8 +22,7 @@ import (
 	"time"
 )
 
-// ErrProtocol is wrapped by errors about a Pi that says what the protocol does
-// not have.
+// ErrProtocol is wrapped by errors about a Pi that does not follow the protocol.
 var ErrProtocol = errors.New("not the protocol of a Pi's boot ROM")
 
 // A Transport moves data to and from one USB device, as usbfs does.
@@ -38,7 +37,7 @@ type Transport interface {
 const (
 	// A transfer may take this long. A read waits until the Pi wants something; one
 	// that gave up earlier and tried again would take the end of one message for the
-	// start of the next. A write is done at once, but on a host that is busy.
+	// start of the next. A write takes long only on a busy host.
 	transferTime = 20 * time.Second
 	// A Pi that has come onto the bus, or has got bootcode, wants to be left alone
 	// for a while before it is asked anything.

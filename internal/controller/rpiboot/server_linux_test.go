@@ -26,8 +26,8 @@ func write(t *testing.T, dir string, files map[string]string) {
 	}
 }
 
-// TestLookUnconfigured has a device that the kernel has told of and not yet
-// configured be looked at again when its interfaces come.
+// TestLookUnconfigured: a device that the kernel has announced, but not yet configured,
+// is looked at again when its interfaces come.
 func TestLookUnconfigured(t *testing.T) {
 	usbDevices = t.TempDir()
 	t.Cleanup(func() { usbDevices = sysDevices })

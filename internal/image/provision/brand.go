@@ -9,7 +9,7 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// brand makes each output what its first boot would make it.
+// brand gives each output its role now, as its first boot would.
 func (f family) brand(ctx context.Context) error {
 	show := f.progress.start("brand", 0)
 	defer show.Close()
@@ -32,9 +32,8 @@ func brandOutput(o output) error {
 	return brand(o, info.Size(), o.role)
 }
 
-// brand makes an image of size bytes what the first boot of a role would make it.
-// The time stamps are those of the other changes to the base, so that the same
-// inputs give the same bytes.
+// brand gives an image of size bytes a role, as its first boot would. The time stamps are
+// those of the other changes to the base, so that the same inputs give the same bytes.
 func brand(disk rootfs.Device, size int64, role node.Role) error {
 	image, err := rootfs.OpenImage(disk, size)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// DryRun prints, as unified diffs, what Build would change of the base to make
-// the controller's image, and of that to make each other. It writes no output.
+// DryRun prints unified diffs: what Build would change in the base to make the
+// controller's image, and in that image to make each other one. It writes no output.
 func DryRun(ctx context.Context, o Options, w io.Writer) error {
 	in, err := o.open()
 	if err != nil {
@@ -66,7 +66,7 @@ func (o Options) show(image *rootfs.Image, guess name, w io.Writer) error {
 	return plan.WriteDiff(w)
 }
 
-// showRoles prints what makes a controller's image each of targets.
+// showRoles prints what would change in a controller's image to make each of targets.
 func showRoles(image *rootfs.Image, line commandLine, all []target, branded bool, w io.Writer) error {
 	for _, t := range all {
 		plan, err := roleChanges(image, line, t.role, branded)
@@ -81,7 +81,7 @@ func showRoles(image *rootfs.Image, line commandLine, all []target, branded bool
 	return nil
 }
 
-// roleChanges returns what makes a controller's image that of another role.
+// roleChanges returns the changes that make a controller's image that of another role.
 func roleChanges(image *rootfs.Image, line commandLine, role node.Role, branded bool) (edit.Plan, error) {
 	text, err := recipe.Rebrand(line.text, role)
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A family is outputs that are all the same image but for a sector each, which
-// tells the role. If they are branded, each is also made what its role asks for,
-// and they differ in more than that.
+// A family is a set of outputs that are copies of one image. They differ in one sector,
+// which tells the role; if they are branded, they have been given their roles and differ
+// in more.
 type family struct {
 	image    *os.File // one of them, or what they derive from
 	set      *diskimage.Outputs
@@ -61,7 +61,7 @@ func (f family) derive(ctx context.Context) error {
 	return f.set.Flush()
 }
 
-// clone makes those outputs clones of the image that are not ready.
+// clone makes clones of the image in the outputs that do not hold it yet.
 func (f family) clone(ctx context.Context) error {
 	rest := f.outputs[f.ready:]
 	if len(rest) == 0 {
@@ -80,7 +80,7 @@ func (f family) clone(ctx context.Context) error {
 	return nil
 }
 
-// patch makes outputs that hold the image those of their roles.
+// patch turns outputs that hold the image into the images of their roles.
 func (family) patch(outputs []output) error {
 	for _, o := range outputs {
 		if err := o.patch.Apply(o.File); err != nil {

@@ -20,8 +20,9 @@ func (b *build) grow(ctx context.Context) (err error) {
 	return err
 }
 
-// grow extends an image of size bytes, its second partition and the file system in
-// it, if that is wanted, and returns its new size. The file system is resize2fs's work.
+// grow extends an image of size bytes, its second partition and the file system in it, if
+// that is wanted, and returns its new size. The program resize2fs extends the file
+// system.
 func (o Options) grow(ctx context.Context, disk *os.File, size int64) (int64, error) {
 	if !o.Settings.Grows() {
 		return size, nil
@@ -59,10 +60,9 @@ func (o Options) grow(ctx context.Context, disk *os.File, size int64) (int64, er
 // growUnit keeps partitions aligned as flash memory wants it, in bytes.
 const growUnit = 4 << 20
 
-// resize extends the file system in a partition. resize2fs cuts off the end of a
-// file that holds more than the file system, so that it gets one of its own. It
-// would stamp the file system with the time of day, not with stamp, and with it what is
-// changed later.
+// resize extends the file system in a partition. The file system gets a file of its own
+// for that, since resize2fs cuts off what lies behind it. Left alone, resize2fs would
+// stamp it with the time of day, and later changes would take that time: both get stamp.
 func (o Options) resize(ctx context.Context, disk *os.File, root mbr.Partition, size int64, stamp time.Time) error {
 	program, err := resizeProgram()
 	if err != nil {

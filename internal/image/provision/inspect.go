@@ -28,10 +28,10 @@ type Report struct {
 
 	// Role is what the next boot makes of the image, empty if nothing.
 	Role string `json:"role,omitempty"`
-	// VendorFirstBoot is whether the vendor's first boot is still to come, after
-	// that where there is a role.
+	// VendorFirstBoot reports whether the vendor's first boot is still to come: after
+	// the branding, where there is a role.
 	VendorFirstBoot bool `json:"vendor_first_boot"`
-	// Host is what the image is called.
+	// Host is the host name in the image.
 	Host        string `json:"host"`
 	CommandLine string `json:"command_line"`
 }

@@ -29,8 +29,8 @@ type MoreOptions struct {
 	Progress Progress
 }
 
-// More derives the images of other roles from one that Build made and that has
-// not been booted. What a user changed in it since, the others get too.
+// More derives the images of other roles from one that Build made and that has not been
+// booted. What a user has changed in that image since is in the others too.
 func More(ctx context.Context, o MoreOptions) (Result, error) {
 	c, err := o.open(ctx)
 	if err != nil {
@@ -100,8 +100,8 @@ func (o MoreOptions) open(ctx context.Context) (*Controller, error) {
 	return c, nil
 }
 
-// BuiltRole returns the role of an image that Build made and that has not been booted.
-// Of any other file, it says that it is none; what is wrong with that, Build finds out.
+// BuiltRole returns the role of an image that Build made and that has not been booted. Of
+// any other file, built is false; Build finds out what is wrong with it.
 func BuiltRole(file string) (role node.Role, built bool) {
 	info, err := os.Stat(file)
 	if err != nil || !info.Mode().IsRegular() && info.Mode().Type() != fs.ModeDevice {
@@ -199,8 +199,8 @@ func (c *Controller) Patch(role node.Role) (diskimage.Patch, error) { return c.l
 // ImageName returns the name that the file of another role has beside this one.
 func (c *Controller) ImageName(role node.Role) string { return c.prefix() + suffix(role) }
 
-// prefix is what the names of the other roles' files start with: this file's name
-// without what tells people its role.
+// prefix is what the names of the other roles' files start with: this file's name without
+// the part for its role.
 func (c *Controller) prefix() string {
 	base := filepath.Base(c.File.Name())
 	if name, ends := strings.CutSuffix(base, "-"+suffix(c.role)); ends {

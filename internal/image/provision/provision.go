@@ -49,18 +49,19 @@ type Options struct {
 	Settings settings.Settings // checked ones
 	Time     time.Time         // stamped on what is changed; zero: when the base was last written
 
-	// Programs returns those of ours, built for a Pi of an architecture, by where they
-	// are on it.
+	// Programs returns our programs, built for an architecture, by their paths on the
+	// Pi.
 	Programs func(rootfs.Arch) (map[string][]byte, error)
 	// USBRoot returns the one that nodes without cards start first, for NFSRoot.
 	USBRoot func(rootfs.Arch) ([]byte, error)
 
 	Progress Progress
-	Warn     func(string) // says at once what may go wrong later; nil: nobody wants to know
+	Warn     func(string) // says at once what may go wrong later; nil: warnings are dropped
 }
 
-// Progress starts to show how far a piece of work is, total bytes in all, 0 if
-// nobody knows. What is written to the writer is done; closing it ends the show.
+// Progress starts to show how far a piece of work of total bytes is; total is 0 if that
+// is not known. Bytes that are written to the writer are done, and closing it ends the
+// display.
 type Progress func(what string, total int64) io.WriteCloser
 
 // start calls p, which may be nil.
@@ -76,8 +77,8 @@ type silent struct{}
 func (silent) Write(p []byte) (int, error) { return len(p), nil }
 func (silent) Close() error                { return nil }
 
-// fanOut is how many files are written at once while the base is decoded.
-// More would each get too little at a time; they are copied afterwards.
+// fanOut is how many files are written at once while the base is decoded. With more, each
+// would get too little at a time: further files are copied afterwards.
 const fanOut = 8
 
 // Build makes a controller's image, and those of the other roles, out of a base.
@@ -127,7 +128,7 @@ func (o Options) open() (*diskimage.Input, error) {
 	return in, err
 }
 
-// imageName is what the base was published as, as far as anybody knows.
+// imageName is the name under which the base was published, as far as it is known.
 func (o Options) imageName(in *diskimage.Input) string {
 	if o.InputName != "" {
 		return o.InputName
@@ -309,9 +310,9 @@ func (o Options) timeOf(image *rootfs.Image) time.Time {
 	return image.Root.Time()
 }
 
-// rename gives the outputs the names that follow from what the base turned out
-// to be, where its own name told something else. Outputs too many are closed:
-// it is for when nothing more is written to all.
+// rename gives the outputs the names that follow from what the base turned out to be,
+// where its own name told something else. It closes outputs that are not needed, so it
+// must come after what is written to all.
 func (b *build) rename() error {
 	if err := b.set.SetNames(fileNames(b.targets(b.base))...); err != nil {
 		return err

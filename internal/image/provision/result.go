@@ -37,7 +37,7 @@ type File struct {
 // remarks are what the user should know of the images.
 type remarks struct {
 	Notes    []string `json:"notes"`
-	Warnings []string `json:"warnings"` // of what is hardly meant
+	Warnings []string `json:"warnings"` // about what the user hardly meant
 }
 
 // newResult says what became of a set whose targets are all: those that it did not keep

@@ -10,8 +10,8 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// checkRoom finds out, in memory, whether an image that plan is to change has the
-// room, in blocks and in inodes, that each of all makes use of at its first boot.
+// checkRoom finds out, in memory, whether an image has enough room, in blocks and in
+// inodes, for the changes of plan and then for the first boot of each of all.
 func checkRoom(dev rootfs.Device, size int64, plan edit.Plan, all []node.Role) error {
 	for _, role := range kinds(all) {
 		image, err := rootfs.OpenImage(dev, size) // never closed: nothing is written
@@ -32,8 +32,8 @@ func checkRoom(dev rootfs.Device, size int64, plan edit.Plan, all []node.Role) e
 	return nil
 }
 
-// kinds leaves of all nodes the last by number: they differ in their numbers alone, of
-// which its is as long as any.
+// kinds returns the controllers, and of all nodes only the one with the highest number:
+// nodes differ in their numbers alone, and no number is longer than that one.
 func kinds(all []node.Role) []node.Role {
 	var kinds []node.Role
 	var last node.ID

@@ -56,7 +56,7 @@ func OpenSource(ctx context.Context, o Options) (*Source, error) {
 // Close closes the base.
 func (s *Source) Close() error { return errors.Join(s.base.Close(), s.in.Close()) }
 
-// Base returns the file that holds the base if it is nobody's temporary one, else nil.
+// Base returns the user's own file if that is the raw base, else nil.
 func (s *Source) Base() *os.File { return s.in.Raw() }
 
 // Plain returns the image as it is. It must not be written to.
@@ -122,8 +122,7 @@ func (s *Source) makeController(ctx context.Context) error {
 	return s.build(ctx)
 }
 
-// isBranded reports whether an image that brands at no boot to come has this
-// program in it.
+// isBranded reports whether an image that starts no branding has this program in it.
 func isBranded(image *rootfs.Image) bool {
 	_, err := image.Stat(node.ReconfigPath[1:])
 	return err == nil

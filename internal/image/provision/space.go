@@ -43,8 +43,8 @@ func (b *build) copies() int {
 	return len(images)
 }
 
-// warnOfOthers warns of images in the outputs' directory that may have the names of the
-// outputs, where only what is in the base tells those.
+// warnOfOthers warns of images in the outputs' directory that may be in the way, where
+// the names of the outputs are known only when the base has been unpacked.
 func (o Options) warnOfOthers(guess name) {
 	if o.Existing != diskimage.Refuse || guess.complete() || o.Warn == nil {
 		return

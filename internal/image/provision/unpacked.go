@@ -40,8 +40,8 @@ func unpack(ctx context.Context, in *diskimage.Input, progress Progress) (unpack
 	return disk, nil
 }
 
-// createUnpacked makes a temporary file. Where a file in use can be removed, it is:
-// whatever ends this run, a closed pipe among it, leaves nothing behind.
+// createUnpacked makes a temporary file. Where a file in use can be removed, that is done
+// at once, so that nothing is left behind however this run ends.
 func createUnpacked() (unpacked, error) {
 	disk, err := os.CreateTemp(largeTemp(), "clusterctrl-*.img")
 	if err != nil {

@@ -40,7 +40,7 @@ func TestMachine(t *testing.T) {
 	}}, func(c *lab.Config) { c.Software.CommandLine += commandLine(self) })
 }
 
-// commandLine is what that of a node without a card says of its root.
+// commandLine holds the words about its root that a node without a card is started with.
 func commandLine(id node.ID) string {
 	return fmt.Sprintf(" root=/dev/nfs nfsroot=%v:%s rw ip=%v:%[1]v::255.255.255.0:%[4]v:%s:static",
 		node.ControllerNFSAddr, id.NFSRoot(), id.NFSAddr(), id, node.NFSLink)

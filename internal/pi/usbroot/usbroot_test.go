@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// good is a command line as facts of the field have it.
+// good is a command line as controllers in the field give it to a node.
 const good = "console=serial0,115200 root=/dev/nfs nfsroot=172.19.180.254:/var/lib/clusterctrl/nfs/p5 rw ip=172.19.180.5:172.19.180.254::255.255.255.0:p5:usb0.10:static fsck.mode=skip rootwait\n"
 
 func TestParseCommandLine(t *testing.T) {
@@ -63,8 +63,8 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestParseCommandLineNeverGuesses gives it any words: what is taken has one number
-// all over.
+// TestParseCommandLineNeverGuesses draws command lines: one that is taken has the same
+// number everywhere.
 func TestParseCommandLineNeverGuesses(t *testing.T) {
 	words := strings.Fields(good)
 	rapid.Check(t, func(t *rapid.T) {

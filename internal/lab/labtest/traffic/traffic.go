@@ -22,8 +22,8 @@ const (
 	clientReceives = 'r'
 )
 
-// Serve sends to those who want to receive as much as they take, and takes all
-// that the others send, until the listener is closed.
+// Serve sends clients that want to receive as much as they take, and takes all that other
+// clients send, until the listener is closed.
 func Serve(l net.Listener) {
 	for {
 		c, err := l.Accept()
