@@ -65,6 +65,8 @@ var rooms = map[string][]string{
 	"lab/labtest/editor":    {"lab/labtest/guest"},
 	"lab/labtest/restarter": {"lab/labtest/guest"},
 	"lab/labtest/switcher":  {"lab/labtest/guest"},
+
+	"controller/usbboot/disk": {"node", "format/mbr", "format/fat", "linux/nbd", "linux/uevent", "tree/recipe", "tree/rootfs"},
 }
 
 // tests says what the tests of a room use besides what the room itself uses.

@@ -132,7 +132,7 @@ func rootCommand() *cobra.Command {
 	})
 	root.PersistentFlags().BoolP("quiet", "q", false, "show no progress")
 	addGroup(root, "Images, on any computer:", buildCommand(), flashCommand(), serveCommand(), inspectCommand(), reconfigCommand(), verifyCommand())
-	addGroup(root, "On a controller:", nodesCommand(), consoleCommand(), sshCommand(), rpibootCommand(), initCommand())
+	addGroup(root, "On a controller:", nodesCommand(), consoleCommand(), sshCommand(), rpibootCommand(), diskCommand(), initCommand())
 	addGroup(root, "Power, on a controller:", onCommand(), offCommand(), cycleCommand(), statusCommand(), maxpiCommand())
 	addGroup(root, "Boards, on a controller:", append([]*cobra.Command{alertCommand(), identifyCommand(), ledCommand(), hubCommand(),
 		usbbootCommand(), fanCommand(), actCommand(), wpCommand(), getpathCommand()}, boardCommands()...)...)

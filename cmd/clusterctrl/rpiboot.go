@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"clusterctrl/internal/controller/rpiboot"
+	"clusterctrl/internal/controller/usbboot/disk"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/defaults"
 	"github.com/spf13/cobra"
@@ -23,8 +24,9 @@ goes with it, then its kernel.
 With --overlay, a Pi's files are first looked for in the directory in DIR that is
 named as the Pi's USB path (such as 1-1.2.4), then in that of its chip (2710,
 2711, 2712), then in DIR itself. The directory of a USB path may be a link into a
-node's root: no link in there leads out of that root. bootcode.bin is never the
-node's own.
+node's root: no link in there leads out of that root. Or it is a link to a node's
+disk (see disk): then the files are those of the disk's boot partition. bootcode.bin
+is never the node's own.
 
 Current firmware may not start a Zero 2 W over USB (that of 2025-12-04 does):
 --firmware takes bootcode.bin, start*.elf and fixup*.dat from another directory.
@@ -64,7 +66,11 @@ func rpibootCommand() *cobra.Command {
 				return errors.New("this computer has no USB: no /dev/bus/usb")
 			}
 			out := &rpibootLog{to: cmd.OutOrStdout(), verbose: verbose, json: asJSON}
-			s.Once, s.Roots, s.Report = !loop, node.NFSRoots, out.report
+			s.Once, s.Report = !loop, out.report
+			s.Places = map[string]rpiboot.Place{
+				node.NFSRoots: rpiboot.Roots(node.NFSRoots),
+				node.Disks:    disk.Dir{Path: node.Disks},
+			}
 			err := s.Run(cmd.Context())
 			if loop && cmd.Context().Err() != nil {
 				return nil // that is how a service ends

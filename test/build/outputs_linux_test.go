@@ -250,6 +250,7 @@ func (b built) testUnits(t *testing.T) {
 		"clusterctrl-init.service":      "enabled",
 		"clusterctrl-hostkeys.service":  "enabled",
 		"clusterctrl-composite.service": "disabled", // a node's
+		"clusterctrl-disk.path":         "enabled",
 		"clusterctrl-rpiboot.service":   "disabled", // until somebody wants it
 		"serial-getty@ttyGS0.service":   "disabled", // a node's
 	} {
@@ -259,7 +260,7 @@ func (b built) testUnits(t *testing.T) {
 		}
 	}
 	judge(t, "systemd-analyze", "verify", "--man=no", "--root="+b.root, "clusterctrl-init.service",
-		"clusterctrl-hostkeys.service", "clusterctrl-composite.service", "clusterctrl-rpiboot.service")
+		"clusterctrl-hostkeys.service", "clusterctrl-composite.service", "clusterctrl-rpiboot.service", "clusterctrl-disk.path", "clusterctrl-disk.service")
 }
 
 func (b built) testInspect(t *testing.T) {

@@ -7,17 +7,22 @@ import (
 	"path"
 )
 
-// LinkBoot has each node find its boot files over USB: in dir, a link with the
-// name of the node's USB path leads to the boot directory of its root in roots.
-// Links of other USB paths are removed, wherever they lead to. Links within a root are
+// LinkBoot has each node find its boot files over USB: in dir, a link with the name of the
+// node's USB path leads to its disk in disks or, without one, to the boot directory of its
+// root in roots. Links of other USB paths are removed, wherever they lead to. Links within a root are
 // not followed, since a node can write its root.
-func (bs Boards) LinkBoot(dir, roots string) error {
+func (bs Boards) LinkBoot(dir, roots, disks string) error {
 	wanted := map[string]string{}
 	var errs []error
 	for _, id := range bs.IDs() {
 		usbPath, err := bs.Path(id)
 		errs = append(errs, err)
-		if boot := bootDir(path.Join(roots, id.String())); usbPath != "" && boot != "" {
+		boot := bootDir(path.Join(roots, id.String()))
+		disk := path.Join(disks, id.String())
+		if info, err := os.Lstat(disk); err == nil && info.Mode().IsRegular() {
+			boot = disk
+		}
+		if usbPath != "" && boot != "" {
 			wanted[usbPath] = boot
 		}
 	}

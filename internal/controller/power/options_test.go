@@ -125,7 +125,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// TestLinkBoot: links of nodes that have boot files are made, stale ones go, other
+// TestLinkBoot: links of nodes that have boot files or a disk are made, stale ones go, other
 // files stay, and what a node put into its root is not followed.
 func TestLinkBoot(t *testing.T) {
 	b := newBench()
@@ -134,11 +134,14 @@ func TestLinkBoot(t *testing.T) {
 		b.files["sys/bus/usb/devices/1-1.2/"+name] = &fstest.MapFile{Data: []byte(text)}
 	}
 	boards := must[Boards](t)(b.boards(Options{}))
-	dir, roots := t.TempDir(), t.TempDir()
+	dir, roots, disks := t.TempDir(), t.TempDir(), t.TempDir()
 	for _, name := range []string{"p1/boot/firmware", "p2/boot", "p3"} {
 		if err := os.MkdirAll(filepath.Join(roots, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.WriteFile(filepath.Join(disks, "p2"), nil, 0o644); err != nil {
+		t.Fatal(err)
 	}
 	outside := t.TempDir()
 	if err := os.Mkdir(filepath.Join(outside, "firmware"), 0o755); err != nil {
@@ -157,14 +160,14 @@ func TestLinkBoot(t *testing.T) {
 		}
 	}
 	for range 2 {
-		if err := boards.LinkBoot(dir, roots); err != nil {
+		if err := boards.LinkBoot(dir, roots, disks); err != nil {
 			t.Fatal(err)
 		}
 		var got []string
 		for _, e := range must[[]os.DirEntry](t)(os.ReadDir(dir)) {
 			got = append(got, e.Name()+" "+must[string](t)(os.Readlink(filepath.Join(dir, e.Name()))))
 		}
-		want := []string{"1-1.2.1 " + roots + "/p1/boot/firmware", "1-1.2.2 " + roots + "/p2/boot", "1-1.2:1.0.bak mine", "bootcode.bin /boot/firmware/bootcode.bin"}
+		want := []string{"1-1.2.1 " + roots + "/p1/boot/firmware", "1-1.2.2 " + disks + "/p2", "1-1.2:1.0.bak mine", "bootcode.bin /boot/firmware/bootcode.bin"}
 		if !slices.Equal(got, want) {
 			t.Errorf("links %q; want %q", got, want)
 		}

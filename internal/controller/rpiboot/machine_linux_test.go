@@ -142,7 +142,7 @@ func inMachine(t *testing.T) {
 	}
 	r := newRoom(t)
 	ctx, stop := context.WithCancel(t.Context())
-	server := Server{Dir: r.dir, Overlay: true, Roots: "/nowhere", Report: r.report}
+	server := Server{Dir: r.dir, Overlay: true, Report: r.report}
 	served := make(chan error, 1)
 	go func() { served <- server.Run(ctx) }()
 
@@ -256,7 +256,7 @@ func (r *room) refuses(t *testing.T, port int) {
 
 // once has a server that ends with the first Pi that has its system.
 func once(t *testing.T, r *room) {
-	server := Server{Dir: r.dir, Overlay: true, Roots: "/nowhere", Once: true, Report: r.report}
+	server := Server{Dir: r.dir, Overlay: true, Once: true, Report: r.report}
 	served := make(chan error, 1)
 	go func() { served <- server.Run(t.Context()) }()
 	r.boots(t, 0)

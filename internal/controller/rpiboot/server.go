@@ -15,9 +15,9 @@ type Server struct {
 	// Overlay has each Pi look first in the directory in Dir that is named as the
 	// Pi's USB path, such as 1-1.2.4, then in that of the Pi's chip, then in Dir.
 	Overlay bool
-	// Roots is the directory of the nodes' NFS roots. A node can change all that
-	// is in its root, though not the root's own place.
-	Roots string
+	// Places are directories of what nodes boot from, by their paths. A link in Dir that
+	// leads below one of them is for that place to open.
+	Places map[string]Place
 	// Firmware is a directory whose bootcode.bin, start*.elf and fixup*.dat are
 	// taken before all others. Empty for none.
 	Firmware string
@@ -25,6 +25,13 @@ type Server struct {
 	Once bool
 	// Report hears of what happens, from several goroutines at a time.
 	Report func(Event)
+}
+
+// A Place is a directory with the systems of nodes without cards. A node can change all that
+// is in its own system.
+type Place interface {
+	// BootFiles opens the boot files that a path below the place leads to.
+	BootFiles(below string) (files fs.FS, closeFiles func(), err error)
 }
 
 // A Step is how far a Pi has come.
@@ -88,37 +95,70 @@ func (s *Server) files(usbPath, chip string) (Overlay, func(), error) {
 	if !s.Overlay {
 		return trees, func() {}, nil
 	}
-	own, err := s.own(usbPath)
+	own, closeOwn, err := s.own(usbPath)
 	if errors.Is(err, fs.ErrNotExist) {
 		return trees, func() {}, nil
 	}
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := suits(chip, own); err != nil {
+		closeOwn()
+		return nil, nil, err
+	}
 	at := len(trees) - 1
 	if chip != "" {
 		at--
 	}
-	return append(trees[:at:at], append(Overlay{own}, trees[at:]...)...), func() { own.Close() }, nil
+	return append(trees[:at:at], append(Overlay{own}, trees[at:]...)...), closeOwn, nil
 }
 
-// own opens the directory of a USB path. It mostly is a link to somewhere in a
-// node's root.
-func (s *Server) own(usbPath string) (Dir, error) {
+// suits reports a system that a chip cannot start: the first chips have 32 bits.
+func suits(chip string, system fs.FS) error {
+	there := func(name string) bool {
+		_, err := fs.Stat(system, name)
+		return err == nil
+	}
+	if chip == "" && there("kernel8.img") && !there("kernel.img") && !there("kernel7.img") {
+		return errors.New("the node's system is for Pis with 64 bits, which this one has not: want a 32-bit system for it")
+	}
+	return nil
+}
+
+// own opens the directory of a USB path. It mostly is a link to a place.
+func (s *Server) own(usbPath string) (fs.FS, func(), error) {
 	name := filepath.Join(s.Dir, usbPath)
 	target, err := os.Readlink(name)
 	if err != nil {
-		return OpenDir(name, ".")
+		return openOwn(name, ".")
 	}
 	if !filepath.IsAbs(target) {
 		target = filepath.Join(s.Dir, target)
 	}
-	below, ok := strings.CutPrefix(filepath.Clean(target), filepath.Clean(s.Roots)+"/")
-	if !ok {
-		return OpenDir(target, ".")
+	for dir, place := range s.Places {
+		if below, ok := strings.CutPrefix(filepath.Clean(target), filepath.Clean(dir)+"/"); ok {
+			return place.BootFiles(below)
+		}
 	}
+	return openOwn(target, ".")
+}
+
+func openOwn(trusted, name string) (fs.FS, func(), error) {
+	dir, err := OpenDir(trusted, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return dir, func() { dir.Close() }, nil
+}
+
+// Roots is the directory of the nodes' NFS roots, a [Place]. A node cannot change its
+// root's own place.
+type Roots string
+
+// BootFiles implements [Place].
+func (r Roots) BootFiles(below string) (fs.FS, func(), error) {
 	root, rest, _ := strings.Cut(below, "/")
-	return OpenDir(filepath.Join(s.Roots, root), rest)
+	return openOwn(filepath.Join(string(r), root), rest)
 }
 
 // serve serves a Pi for one connection. last is true if the Pi has got a system.

@@ -81,10 +81,13 @@ func TestOverlay(t *testing.T) {
 		"nfs/p5/etc/hostname":                     "p5",
 		"nfs/p6/boot/firmware":                    "->../../../firmware",
 		"nfs/p7/boot/firmware/overlays/dwc2.dtbo": "of p7",
+		"boot/1-1.6":                              "->../nfs/p8/boot",
+		"nfs/p8/boot/kernel8.img":                 "of 64 bits",
 	})
 	if err := unix.Mkfifo(filepath.Join(dir, "nfs/p5/boot/firmware/pipe"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	places := map[string]Place{filepath.Join(dir, "nfs"): Roots(filepath.Join(dir, "nfs"))}
 	for _, tt := range []struct {
 		name, path, chip, file string
 		firmware               bool
@@ -103,10 +106,12 @@ func TestOverlay(t *testing.T) {
 		{"link out of the root", "1-1.2", "", "stolen", false, "escapes"},
 		{"absolute link", "1-1.2", "", "absolute", false, "escapes"},
 		{"pipe", "1-1.2", "", "pipe", false, "no file"},
+		{"64 bits for a chip of 64", "1-1.6", "2710", "kernel8.img", false, "of 64 bits"},
+		{"64 bits for a chip of 32", "1-1.6", "", "config.txt", false, "want a 32-bit system"},
 		{"node whose boot directory leads away", "1-1.3", "", "start.elf", false, "escapes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := Server{Dir: filepath.Join(dir, "boot"), Roots: filepath.Join(dir, "nfs"), Overlay: true}
+			s := Server{Dir: filepath.Join(dir, "boot"), Places: places, Overlay: true}
 			if tt.firmware {
 				s.Firmware = filepath.Join(dir, "firmware")
 			}
@@ -116,7 +121,7 @@ func TestOverlay(t *testing.T) {
 			}
 		})
 	}
-	s := Server{Dir: filepath.Join(dir, "boot"), Roots: filepath.Join(dir, "nfs")}
+	s := Server{Dir: filepath.Join(dir, "boot"), Places: places}
 	if got := text(&s, "1-1.2", "2710", "config.txt"); got != "common" {
 		t.Errorf("without overlay: got %q", got)
 	}

@@ -41,7 +41,7 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn) error {
 	disk, err := h.run()
 	limit.Stop()
 	switch {
-	case errors.Is(err, errEnded), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+	case errors.Is(err, errEnded), hasGone(err):
 		return nil
 	case err != nil:
 		return err
@@ -78,7 +78,7 @@ func (c *client) serve() error {
 	for {
 		var header [requestSize]byte
 		if _, err := io.ReadFull(c.in, header[:]); err != nil {
-			if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+			if hasGone(err) {
 				return nil
 			}
 			return err
@@ -97,6 +97,16 @@ func (c *client) serve() error {
 			return err
 		}
 	}
+}
+
+// hasGone reports whether a client has left, or lost its power, or was hung up on.
+func hasGone(err error) bool {
+	for _, gone := range []error{io.EOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, syscall.ETIMEDOUT, syscall.EHOSTUNREACH} {
+		if errors.Is(err, gone) {
+			return true
+		}
+	}
+	return false
 }
 
 // dispatch has a request done, mostly at the same time as later requests. An error ends

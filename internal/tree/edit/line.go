@@ -101,10 +101,15 @@ func (b Block) Apply(tree rootfs.Tree) error {
 	if err != nil {
 		return err
 	}
+	return writeText(tree, b.Name, old, b.In(old))
+}
+
+// In returns what a text becomes by the edit.
+func (b Block) In(old string) string {
 	before, after, found := b.cut(old)
 	switch {
 	case b.Text == "":
-		return writeText(tree, b.Name, old, before+after)
+		return before + after
 	case b.Reset != "" && strings.TrimSpace(after) != "":
 		before, after = endLine(before)+endLine(b.Reset)+endLine(after), ""
 	case b.Reset != "":
@@ -115,7 +120,7 @@ func (b Block) Apply(tree rootfs.Tree) error {
 	} else if !found {
 		before = endLine(before)
 	}
-	return writeText(tree, b.Name, old, before+BlockStart+"\n"+endLine(b.Text)+BlockEnd+"\n"+after)
+	return before + BlockStart + "\n" + endLine(b.Text) + BlockEnd + "\n" + after
 }
 
 // lineWith returns where the first line is that begins with one of words, or -1.

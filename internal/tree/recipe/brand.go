@@ -108,6 +108,7 @@ func (s System) controller(role node.Role) []edit.Edit {
 		edit.DisableUnit{Unit: nameUnit},
 		edit.Remove{Name: otherName},
 		edit.EnableUnit{Unit: "clusterctrl-init.service"},
+		edit.EnableUnit{Unit: diskUnit},
 		edit.UnmaskUnit{Unit: nfsUnit},
 		edit.UnmaskUnit{Unit: vendorGadgetUnit},
 	}
@@ -127,6 +128,7 @@ func (s System) node(id node.ID) []edit.Edit {
 		edit.Remove{Name: controllerRules},
 		edit.DisableUnit{Unit: "clusterctrl-init.service"},
 		edit.DisableUnit{Unit: "clusterctrl-rpiboot.service"},
+		edit.DisableUnit{Unit: diskUnit},
 		edit.MaskUnit{Unit: vendorGadgetUnit},
 		edit.EnableUnit{Unit: consoleUnit},
 		edit.EnableUnit{Unit: "clusterctrl-composite.service"},
@@ -157,6 +159,9 @@ const (
 	otherName = "etc/systemd/system/" + nameUnit + ".d/other-name.conf"
 )
 
+// diskUnit starts the service that gives nodes their disks, on a controller that has disks.
+const diskUnit = "clusterctrl-disk.path"
+
 // consoleUnit is the login prompt on the serial half of the gadget.
 const consoleUnit = "serial-getty@ttyGS0.service"
 
@@ -173,13 +178,13 @@ const (
 // in part the first boot of a system without a machine id. The first line that is for
 // a unit counts.
 func presets(role node.Role) edit.Edit {
-	enabled := "enable clusterctrl-init.service\n"
+	enabled := "enable clusterctrl-init.service\nenable " + diskUnit + "\n"
 	if !role.IsController() {
 		enabled = "enable clusterctrl-composite.service\nenable " + nameUnit + "\nenable serial-getty@.service ttyGS0\n"
 	}
 	return edit.WriteFile{Name: "usr/lib/systemd/system-preset/50-clusterctrl.preset", Perm: 0o644, Data: "# Written by clusterctrl, by the role of this Pi.\n" +
 		enabled +
-		"enable clusterctrl-hostkeys.service\ndisable clusterctrl-*.service\n" +
+		"enable clusterctrl-hostkeys.service\ndisable clusterctrl-*.service\ndisable clusterctrl-*.path\n" +
 		"disable " + nfsUnit + "\ndisable " + vendorGadgetUnit + "\n"}
 }
 

@@ -48,6 +48,7 @@ var facts = map[string]string{
 	"Program":           node.Program,
 	"Composite":         node.CompositePath,
 	"RPIBootDir":        node.RPIBootDir,
+	"Disks":             node.Disks,
 	"Bridge":            node.Bridge,
 	"InternalBridge":    node.InternalBridge,
 	"Uplink":            node.Uplink,
@@ -114,7 +115,7 @@ func (s System) lay() []edit.Edit {
 // off; those that a role brings come before them.
 func Units() map[string]string {
 	units := map[string]string{
-		"usr/lib/systemd/system-preset/60-clusterctrl.preset": "# A role enables what it needs.\ndisable clusterctrl-*.service\n",
+		"usr/lib/systemd/system-preset/60-clusterctrl.preset": "# A role enables what it needs.\ndisable clusterctrl-*.service\ndisable clusterctrl-*.path\n",
 	}
 	for _, e := range (System{}).lay() {
 		if file, ok := e.(edit.WriteFile); ok && strings.HasPrefix(file.Name, "usr/lib/systemd/") {

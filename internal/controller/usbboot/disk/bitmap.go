@@ -2,10 +2,13 @@ package disk
 
 import (
 	"encoding/binary"
+	"iter"
+	"math/bits"
 	"sync/atomic"
 )
 
-// A bitmap has a bit for each block of a disk.
+// A bitmap has a bit for each block of a disk. Its methods may be called by several
+// goroutines at a time, unless they say otherwise.
 type bitmap []uint64
 
 func newBitmap(size int64) bitmap { return make(bitmap, mapSize(size)/8) }
@@ -27,11 +30,38 @@ func (m bitmap) decode(text []byte) {
 	}
 }
 
-// encode returns a block of the map of a file, counted from 0.
+// take clears the bits that are set and yields their numbers.
+func (m bitmap) take() iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		for i := range m {
+			for word := atomic.SwapUint64(&m[i], 0); word != 0; word &= word - 1 {
+				if !yield(int64(i)*64 + int64(bits.TrailingZeros64(word))) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// A part of a map is a block of it in the file.
+const (
+	wordsPerPart  = blockSize / 8
+	blocksPerPart = blockSize * 8
+)
+
+// copyPart takes over the bits of a part of another map of the same size. No other
+// goroutine may use m meanwhile.
+func (m bitmap) copyPart(from bitmap, part int64) {
+	for i := part * wordsPerPart; i < (part+1)*wordsPerPart; i++ {
+		m[i] = atomic.LoadUint64(&from[i])
+	}
+}
+
+// encode returns a part of the map as it is in the file. No other goroutine may change m
+// meanwhile.
 func (m bitmap) encode(part int64) []byte {
-	const words = blockSize / 8
 	text := make([]byte, 0, blockSize)
-	for _, word := range m[part*words : (part+1)*words] {
+	for _, word := range m[part*wordsPerPart : (part+1)*wordsPerPart] {
 		text = binary.LittleEndian.AppendUint64(text, word)
 	}
 	return text

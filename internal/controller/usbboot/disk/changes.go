@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+
+	"clusterctrl/internal/format/mbr"
 )
 
 // A file of changes holds what a node has written, over a base that it never
@@ -31,17 +33,30 @@ type header struct {
 	Version  uint32
 	Block    uint32 // size of a block in bytes
 	Size     int64  // of the disk, in bytes
-	BaseSize int64
-	Base     [sha256.Size]byte // the base's digest
-	Checksum uint32            // CRC-32 (IEEE) of what is before it
+	Base     Base
+	First    Sector // which the disk began with
+	Checksum uint32 // CRC-32 (IEEE) of what is before it
+}
+
+// A Base is an image that disks share. None of them changes it.
+type Base struct {
+	Size int64             // in bytes
+	Sum  [sha256.Size]byte // the SHA-256 of its bytes, by which it is known
+}
+
+// A Sector is what makes an image that of a node. It is the first change to a node's
+// disk, and again after a reset.
+type Sector struct {
+	Offset int64
+	Data   [mbr.SectorSize]byte
 }
 
 // ErrChanges is wrapped by errors about a file that holds no changes, or damaged
 // ones.
 var ErrChanges = errors.New("not a disk's changes")
 
-func newHeader(size, baseSize int64, base [sha256.Size]byte) header {
-	h := header{Version: version, Block: blockSize, Size: size, BaseSize: baseSize, Base: base}
+func newHeader(size int64, base Base, first Sector) header {
+	h := header{Version: version, Block: blockSize, Size: size, Base: base, First: first}
 	copy(h.Magic[:], magic)
 	return h
 }
@@ -78,8 +93,10 @@ func readHeader(from io.ReaderAt) (header, error) {
 		return header{}, fmt.Errorf("%w: version %d, want %d", ErrChanges, h.Version, version)
 	case h.Checksum != crc32.ChecksumIEEE(buf[:len(buf)-4]):
 		return header{}, fmt.Errorf("%w: its header is damaged", ErrChanges)
-	case h.Block != blockSize || h.Size <= 0 || h.Size > maxSize || h.Size%blockSize != 0 || h.BaseSize < 0 || h.BaseSize > h.Size:
-		return header{}, fmt.Errorf("%w: %d bytes in blocks of %d over a base of %d", ErrChanges, h.Size, h.Block, h.BaseSize)
+	case h.Block != blockSize || h.Size <= 0 || h.Size > maxSize || h.Size%blockSize != 0 || h.Base.Size < 0 || h.Base.Size > h.Size:
+		return header{}, fmt.Errorf("%w: %d bytes in blocks of %d over a base of %d", ErrChanges, h.Size, h.Block, h.Base.Size)
+	case h.First.Offset < 0 || h.First.Offset > h.Size-mbr.SectorSize:
+		return header{}, fmt.Errorf("%w: a sector at %d of %d bytes", ErrChanges, h.First.Offset, h.Size)
 	}
 	return h, nil
 }

@@ -1,12 +1,13 @@
 package disk
 
-import "crypto/sha256"
+import "io"
 
-// Create writes an empty file of changes, of a disk of size bytes over a base that
-// has baseSize bytes and a digest. The map is written out, so that no flush ever
-// lacks room for it. The file is not yet synced.
-func Create(changes Store, size, baseSize int64, base [sha256.Size]byte) error {
-	text, err := newHeader(roundUp(size, blockSize), baseSize, base).encode()
+// Create writes an empty file of changes, of a disk of size bytes over a base, and then
+// the first sector that differs. The map is written out, so that no flush ever lacks room
+// for it. All of it is on stable storage when Create returns.
+func Create(changes Store, size int64, over io.ReaderAt, base Base, first Sector) error {
+	size = roundUp(size, blockSize)
+	text, err := newHeader(size, base, first).encode()
 	if err != nil {
 		return err
 	}
@@ -14,10 +15,17 @@ func Create(changes Store, size, baseSize int64, base [sha256.Size]byte) error {
 		return err
 	}
 	zeros := make([]byte, blockSize)
-	for at := int64(blockSize); at < dataStart(roundUp(size, blockSize)); at += blockSize {
+	for at := int64(blockSize); at < dataStart(size); at += blockSize {
 		if _, err := changes.WriteAt(zeros, at); err != nil {
 			return err
 		}
 	}
-	return nil
+	d, err := Open(changes, over)
+	if err != nil {
+		return err
+	}
+	if _, err := d.WriteAt(first.Data[:], first.Offset); err != nil {
+		return err
+	}
+	return d.Flush()
 }

@@ -39,8 +39,9 @@ type Disk struct {
 	// here, and to write by what has to fill up a block from the base first.
 	filling sync.RWMutex
 
-	freshMu sync.Mutex
-	fresh   []run // blocks that are here since the last flush began
+	// A bit of fresh is set for each block of the map that has bits which the file
+	// lacks.
+	fresh bitmap
 
 	flushing sync.Mutex
 	saved    bitmap // the map as it is in the file
@@ -49,9 +50,6 @@ type Disk struct {
 	read, written atomic.Int64
 }
 
-// A run is count blocks from the first on.
-type run struct{ first, count int64 }
-
 // Open opens a disk from its file of changes and its base.
 func Open(changes Store, base io.ReaderAt) (*Disk, error) {
 	h, err := readHeader(changes)
@@ -59,6 +57,7 @@ func Open(changes Store, base io.ReaderAt) (*Disk, error) {
 		return nil, err
 	}
 	d := &Disk{base: base, changes: changes, header: h, here: newBitmap(h.Size), saved: newBitmap(h.Size)}
+	d.fresh = make(bitmap, (mapSize(h.Size)/blockSize+63)/64)
 	text := make([]byte, mapSize(h.Size))
 	if n, err := changes.ReadAt(text, blockSize); err != nil && err != io.EOF {
 		return nil, fmt.Errorf("%w: map: %w", ErrChanges, err)
@@ -127,7 +126,7 @@ func (d *Disk) alike(offset, length int64) (n int64, here bool) {
 
 // readBase reads from the base, which zeros follow.
 func (d *Disk) readBase(p []byte, offset int64) error {
-	n := max(0, min(int64(len(p)), d.header.BaseSize-offset))
+	n := max(0, min(int64(len(p)), d.header.Base.Size-offset))
 	clear(p[n:])
 	if n == 0 {
 		return nil
@@ -205,21 +204,11 @@ func (d *Disk) fill(p []byte, offset int64) error {
 
 // add notes blocks whose data is in the file of changes.
 func (d *Disk) add(first, count int64) {
-	d.freshMu.Lock()
-	defer d.freshMu.Unlock()
 	for b := first; b < first+count; b++ {
 		if d.here.set(b) {
-			d.note(b)
+			d.fresh.set(b / blocksPerPart)
 		}
 	}
-}
-
-func (d *Disk) note(block int64) {
-	if n := len(d.fresh); n > 0 && d.fresh[n-1].first+d.fresh[n-1].count == block {
-		d.fresh[n-1].count++
-		return
-	}
-	d.fresh = append(d.fresh, run{block, 1})
 }
 
 // Flush puts all that was written on stable storage: first data, then the map that
@@ -230,32 +219,23 @@ func (d *Disk) Flush() error {
 	if d.failed != nil {
 		return d.failed
 	}
-	d.freshMu.Lock()
-	fresh := d.fresh
-	d.fresh = nil
-	d.freshMu.Unlock()
-	if err := d.save(fresh); err != nil {
+	if err := d.save(); err != nil {
 		d.failed = fmt.Errorf("an earlier flush failed: %w", err)
 		return err
 	}
 	return nil
 }
 
-func (d *Disk) save(fresh []run) error {
-	if err := d.changes.Sync(); err != nil {
+func (d *Disk) save() error {
+	var parts []int64 // blocks of the map that change, as they are before the sync
+	for part := range d.fresh.take() {
+		d.saved.copyPart(d.here, part)
+		parts = append(parts, part)
+	}
+	if err := d.changes.Sync(); err != nil || len(parts) == 0 {
 		return err
 	}
-	if len(fresh) == 0 {
-		return nil
-	}
-	parts := map[int64]bool{} // blocks of the map that change
-	for _, r := range fresh {
-		for b := r.first; b < r.first+r.count; b++ {
-			d.saved.set(b)
-			parts[b/8/blockSize] = true
-		}
-	}
-	for part := range parts {
+	for _, part := range parts {
 		if _, err := d.changes.WriteAt(d.saved.encode(part), blockSize+part*blockSize); err != nil {
 			return err
 		}

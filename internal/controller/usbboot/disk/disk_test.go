@@ -118,10 +118,8 @@ func baseImage() []byte {
 }
 
 func create(t require, c *card) *Disk {
-	if err := Create(c, diskSize, baseSize, sha256.Sum256(nil)); err != nil {
-		t.Fatalf("%v", err)
-	}
-	if err := c.Sync(); err != nil {
+	first := Sector{Offset: 5 * sector, Data: [sector]byte(baseImage()[5*sector:])} // the base's own
+	if err := Create(c, diskSize, bytes.NewReader(baseImage()), Base{baseSize, sha256.Sum256(nil)}, first); err != nil {
 		t.Fatalf("%v", err)
 	}
 	d, err := Open(c, bytes.NewReader(baseImage()))
