@@ -77,12 +77,12 @@ const buildExample = `  # a controller and four nodes, into the folder out
 // buildFlags are the flags of build that are no settings, and those that are.
 type buildFlags struct {
 	contentFlags
-	dir, compress, usbboot    string
-	force, keep, sums, dryRun bool
-	json                      bool
-	nodes, revision           int
-	only                      []string
-	noNAT                     bool
+	dir, compress, usbboot string
+	force, keep, sums      bool
+	dryRun, stat, json     bool
+	nodes, revision        int
+	only                   []string
+	noNAT                  bool
 }
 
 func buildCommand() *cobra.Command {
@@ -101,6 +101,7 @@ func buildCommand() *cobra.Command {
 	fl.IntVarP(&f.nodes, "nodes", "n", 0, "make `N` node images, 0 to 252 (default 4)")
 	fl.StringSliceVar(&f.only, "only", nil, "make the images of these `ROLES` and no others: p5, p7-p9, cnat ...")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "print what would change in each image as a diff, make nothing")
+	fl.BoolVar(&f.stat, "stat", false, "with --dry-run, list the files that would change, without the diff")
 	fl.BoolVar(&f.force, "force", false, "replace images that exist")
 	fl.BoolVar(&f.keep, "keep", false, "keep images that exist, make the others")
 	addSums(cmd, &f.sums, "write the images' checksums to SHA256SUMS, which takes longer for each")
@@ -146,8 +147,8 @@ func completeDir(cmd *cobra.Command, flag string) {
 }
 
 func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
-	if f.dryRun && f.json {
-		return usagef("--dry-run and --json: want one of them")
+	if f.stat && !f.dryRun {
+		return usagef("--stat does nothing without --dry-run")
 	}
 	if err := named(cmd, "output", "compress", "usbboot"); err != nil {
 		return err
@@ -181,7 +182,7 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 	defer show.Wait()
 	o.Progress = show.Start
 	if f.dryRun {
-		return provision.DryRun(cmd.Context(), o, cmd.OutOrStdout())
+		return f.preview(cmd, func(show func(provision.Preview) error) error { return provision.DryRun(cmd.Context(), o, show) })
 	}
 	result, err := provision.Build(cmd.Context(), o)
 	if err != nil {

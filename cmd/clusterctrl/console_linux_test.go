@@ -109,8 +109,8 @@ func TestConsole(t *testing.T) {
 		{"escape", func(s session, _ *os.File) { io.WriteString(s.terminal, "\r~.") }, 0, "helps\r\n"},
 		{"unplugged", func(_ session, node *os.File) { node.Close() }, 1,
 			"clusterctrl: p7: the node is gone: unplugged, switched off or restarting\r\n"},
-		{"SIGTERM", func(s session, _ *os.File) { s.cmd.Process.Signal(syscall.SIGTERM) }, 1, "clusterctrl: interrupted\r\n"},
-		{"SIGHUP", func(s session, _ *os.File) { s.cmd.Process.Signal(syscall.SIGHUP) }, 1, "clusterctrl: interrupted\r\n"},
+		{"SIGTERM", func(s session, _ *os.File) { s.cmd.Process.Signal(syscall.SIGTERM) }, 130, "clusterctrl: interrupted\r\n"},
+		{"SIGHUP", func(s session, _ *os.File) { s.cmd.Process.Signal(syscall.SIGHUP) }, 130, "clusterctrl: interrupted\r\n"},
 		{"SIGQUIT", func(s session, _ *os.File) { s.cmd.Process.Signal(syscall.SIGQUIT) }, 1, "clusterctrl: ended by a signal\r\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -41,7 +41,7 @@ func (f *contentFlags) addFlags(cmd *cobra.Command) {
 	fl.StringVar(&f.sum, "sha256", "", "the SHA-256 that the base must have, in `HEX`")
 	fl.BoolVar(&f.branded, "branded", false, "do now, in each image, what its first boot would do")
 	fl.StringVar(&f.user, "user", "", "`NAME` of the first user")
-	fl.StringVar(&f.passwordFile, "password-file", "", "read the user's password from the first line of `FILE`")
+	fl.StringVar(&f.passwordFile, "password-file", "", "read the user's password from the first line of `FILE`, - for standard input")
 	fl.StringVar(&f.passwordHash, "password-hash", "", "the user's password as a crypt(5) `HASH`")
 	fl.BoolVar(&f.ssh, "ssh", false, "turn the SSH server on")
 	fl.StringArrayVar(&f.keys, "authorized-keys", nil, "let in by SSH the owners of the keys in `FILE`")
@@ -76,6 +76,12 @@ type override func(s *settings.Settings, set func(flag string, assign func()))
 func (f contentFlags) options(cmd *cobra.Command, base string, more override) (o provision.Options, closeBase func() error, err error) {
 	if err := named(cmd, "config", "password-file", "gadget"); err != nil {
 		return o, nil, err
+	}
+	if f.passwordFile != "" && cmd.Flags().Changed("password-hash") {
+		return o, nil, usagef("--password-file and --password-hash: want one of them")
+	}
+	if f.passwordFile == stdinName && base == diskimage.Stdin {
+		return o, nil, usagef("--password-file - and the base -: standard input can be one of them")
 	}
 	o = provision.Options{Branded: f.branded, Programs: payload.Programs, USBRoot: payload.USBRoot, Warn: func(what string) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", what)
@@ -220,7 +226,7 @@ func (f contentFlags) override(cmd *cobra.Command, s *settings.Settings, more ov
 	set("network", func() { s.Network = f.network })
 	set("wifi-country", func() { s.WifiCountry = f.country })
 	if f.passwordFile != "" {
-		line, err := firstLine(f.passwordFile)
+		line, err := readPassword(cmd, f.passwordFile)
 		if err != nil {
 			return err
 		}
@@ -236,11 +242,37 @@ func (f contentFlags) override(cmd *cobra.Command, s *settings.Settings, more ov
 	return nil
 }
 
-func firstLine(file string) (string, error) {
-	text, err := os.ReadFile(file)
+// stdinName stands for standard input where a file is named.
+const stdinName = "-"
+
+// readPassword returns the first line of a file, or of standard input. Typed on a
+// terminal, the password is not shown.
+func readPassword(cmd *cobra.Command, file string) (string, error) {
+	if file != stdinName {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		return firstLine(file, text)
+	}
+	if stdin, ok := cmd.InOrStdin().(*os.File); ok && term.IsTerminal(int(stdin.Fd())) {
+		fmt.Fprint(cmd.ErrOrStderr(), "Password: ")
+		text, err := term.ReadPassword(int(stdin.Fd()))
+		fmt.Fprintln(cmd.ErrOrStderr())
+		if err != nil {
+			return "", err
+		}
+		return firstLine("standard input", text)
+	}
+	const most = 4096 // bytes, of a line
+	text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), most))
 	if err != nil {
 		return "", err
 	}
+	return firstLine("standard input", text)
+}
+
+func firstLine(file string, text []byte) (string, error) {
 	line, _, _ := strings.Cut(string(text), "\n")
 	line = strings.TrimSuffix(line, "\r")
 	if line == "" {

@@ -17,7 +17,7 @@ import (
 // A listed disk is one with the reason why it is no card.
 type listed struct {
 	card.Disk
-	Refused string `json:"refused,omitempty"`
+	Refused string `json:"refused"`
 }
 
 // listCards prints the disks that there are, cards first.

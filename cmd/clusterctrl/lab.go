@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -158,17 +159,37 @@ node, it does not get its power by that cable.`
 // labVerb makes a command that does something to a machine or a node, as what says.
 func labVerb(do, what, short, long string) *cobra.Command {
 	return &cobra.Command{
-		Use:               do + " " + what,
+		Use:               do + " " + what + "...",
 		Short:             short,
 		Long:              long,
-		Example:           "  clusterctrl lab " + do + " p1",
-		Args:              exactly(1, what+", such as p1"),
+		Example:           "  clusterctrl lab " + do + " p1\n  clusterctrl lab " + do + " p2-p4",
+		Args:              arguments(1, math.MaxInt, what+", such as p1 or p2-p4"),
 		ValidArgsFunction: completeMachine(do),
 		RunE: func(_ *cobra.Command, args []string) error {
-			_, _, err := labAsk(lab.Request{Do: do, Machine: args[0]})
-			return err
+			var errs []error
+			for _, name := range machines(args) {
+				_, _, err := labAsk(lab.Request{Do: do, Machine: name})
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
 		},
 	}
+}
+
+// machines are the names in words, with ranges such as p1-p4 in full. Which names there
+// are, the lab knows.
+func machines(words []string) (names []string) {
+	for _, word := range words {
+		ids, err := node.ParseSet([]string{word}, nil)
+		if err != nil {
+			names = append(names, word)
+			continue
+		}
+		for _, id := range ids {
+			names = append(names, id.String())
+		}
+	}
+	return names
 }
 
 // cableFor is the state of the cables that a verb is for, if it is for cables.

@@ -126,12 +126,16 @@ func watchNodes(cmd *cobra.Command, asJSON bool) error {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", err)
 	}
 	defer c.boards.Close()
-	return cluster.Watch(cmd.Context(), c.boards.Supplies, pace, func(e cluster.Event) error {
+	err = cluster.Watch(cmd.Context(), c.boards.Supplies, pace, func(e cluster.Event) error {
 		if asJSON {
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(e)
 		}
 		return println(cmd.OutOrStdout(), eventLine(e))
 	})
+	if cmd.Context().Err() != nil {
+		return nil // Ctrl-C is how a watch ends
+	}
+	return err
 }
 
 func eventLine(e cluster.Event) string {

@@ -2,12 +2,14 @@
 //
 // What goes where: results go to standard output; everything else, progress and
 // errors among it, to standard error. Messages begin in lower case and end
-// without a full stop. The exit status is 0, 1 if something went wrong, or 2 if
-// the command line is wrong.
+// without a full stop. The exit status is 0, 1 if something went wrong, 2 if the
+// command line is wrong, or 130 if a signal ended the run. With --json, an error is
+// an object on standard output too.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -48,9 +50,32 @@ func main() {
 	case err == nil:
 		return
 	case ctx.Err() != nil:
-		err = errors.New("interrupted")
+		err = errInterrupted
+	}
+	if asksJSON(os.Args[1:]) && !errors.As(err, new(toldError)) {
+		json.NewEncoder(os.Stdout).Encode(failure{oneLine(err), exitStatus(err)})
 	}
 	fail(err)
+}
+
+// errInterrupted says that the user, or the system, ended a run by a signal.
+var errInterrupted = errors.New("interrupted")
+
+// A failure is an error as JSON, on standard output, where programs read.
+type failure struct {
+	Error string `json:"error"`
+	Exit  int    `json:"exit"`
+}
+
+// A toldError is told in a command's own JSON already.
+type toldError struct{ error }
+
+// asksJSON finds --json in a command line, which may be one that cannot be parsed.
+func asksJSON(args []string) bool {
+	if end := slices.Index(args, "--"); end >= 0 {
+		args = args[:end]
+	}
+	return slices.Contains(args, "--json") || slices.Contains(args, "--json=true")
 }
 
 // alias returns the words of the command line that another name of the program stands
@@ -75,11 +100,20 @@ func interrupts() []os.Signal {
 }
 
 func fail(err error) {
-	fmt.Fprintln(os.Stderr, "clusterctrl:", strings.ReplaceAll(advised(err).Error(), "\n", "; "))
-	if errors.As(err, new(usageError)) {
-		os.Exit(2)
+	fmt.Fprintln(os.Stderr, "clusterctrl:", oneLine(err))
+	os.Exit(exitStatus(err))
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(advised(err).Error(), "\n", "; ") }
+
+func exitStatus(err error) int {
+	switch {
+	case errors.Is(err, errInterrupted):
+		return 130 // as shells have it: 128 and SIGINT
+	case errors.As(err, new(usageError)):
+		return 2
 	}
-	os.Exit(1)
+	return 1
 }
 
 // A usageError says what is wrong with the command line.
@@ -92,7 +126,10 @@ func usagef(format string, args ...any) error {
 const rootHelp = `Clusterctrl turns a Raspberry Pi OS image into the images of a cluster: a
 controller's and one for each Raspberry Pi on a ClusterHAT or ClusterCTRL board.
 It needs no root, no loop devices and no other programs. The images hold it too,
-for controllers and nodes.`
+for controllers and nodes.
+
+Exit status: 0, 1 if something went wrong, 2 if the command line is wrong, 130 if
+Ctrl-C or another signal ended the run.`
 
 const rootExample = `  # try it on the small image that comes with the program
   clusterctrl build sample -o out
@@ -130,8 +167,8 @@ func rootCommand() *cobra.Command {
 		}
 		return usagef("%w", err)
 	})
-	root.PersistentFlags().BoolP("quiet", "q", false, "show no progress")
-	addGroup(root, "Images, on any computer:", buildCommand(), flashCommand(), serveCommand(), inspectCommand(), reconfigCommand(), verifyCommand())
+	root.PersistentFlags().BoolP("quiet", "q", false, "show no progress and no advice")
+	addGroup(root, "Images, on any computer:", buildCommand(), flashCommand(), serveCommand(), inspectCommand(), reconfigCommand(), verifyCommand(), configCommand())
 	addGroup(root, "On a controller:", nodesCommand(), consoleCommand(), sshCommand(), rpibootCommand(), diskCommand(), initCommand())
 	addGroup(root, "Power, on a controller:", onCommand(), offCommand(), cycleCommand(), statusCommand(), maxpiCommand())
 	addGroup(root, "Boards, on a controller:", append([]*cobra.Command{alertCommand(), identifyCommand(), ledCommand(), hubCommand(),

@@ -39,7 +39,7 @@ func (f buildFlags) more(cmd *cobra.Command, image string, role node.Role, o pro
 	defer show.Wait()
 	o.Progress = show.Start
 	if f.dryRun {
-		return provision.DryRunMore(cmd.Context(), o, cmd.OutOrStdout())
+		return f.preview(cmd, func(show func(provision.Preview) error) error { return provision.DryRunMore(cmd.Context(), o, show) })
 	}
 	result, err := provision.More(cmd.Context(), o)
 	if err != nil {

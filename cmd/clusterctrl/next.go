@@ -25,6 +25,7 @@ func afterBuild(cmd *cobra.Command, r provision.Result, branded bool) {
 		return
 	}
 	var nodes []node.ID
+	var ofNode string // its image's name, with N for the number
 	var controllers []provision.File
 	for _, file := range all {
 		role, err := node.ParseRole(file.Role)
@@ -32,14 +33,14 @@ func afterBuild(cmd *cobra.Command, r provision.Result, branded bool) {
 			controllers = append(controllers, file)
 			continue
 		}
-		nodes = append(nodes, role.ID)
+		nodes, ofNode = append(nodes, role.ID), forAnyNode(file)
 	}
 	say(cmd, "")
 	for _, c := range controllers {
 		say(cmd, "%s is for the controller's card: %s", c.Name, networkOf(c.Role))
 	}
 	if len(nodes) > 0 {
-		say(cmd, "%s is for the card of node N: the Pi at PN on the board", forAnyNode(all[len(all)-1]))
+		say(cmd, "%s is for the card of node N: the Pi at PN on the board", ofNode)
 	}
 	if len(controllers) > 1 {
 		say(cmd, "Take one of the controller's images.")
@@ -74,7 +75,7 @@ func writeCards(dir string, all []provision.File, nodes []node.ID, branded bool)
 	}
 	var roles []string
 	if role, err := node.ParseRole(all[0].Role); err == nil && role.IsController() {
-		roles = append(roles, all[0].Role)
+		roles = append(roles, all[0].Role) // one controller is enough
 	}
 	commands := []string{"sudo clusterctrl flash " + strings.Join(append(append([]string{first}, roles...), ranges(nodes)...), " ") + " --next"}
 	if filepath.Ext(all[0].Name) == ".img" {

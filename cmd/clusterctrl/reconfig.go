@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/image/provision"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/edit"
 	"clusterctrl/internal/tree/recipe"
@@ -146,8 +147,19 @@ to what the role needs, and changes nothing.
 Exit status: 0 if nothing deviates, 1 if something does, 2 if the command line is
 wrong.`
 
+// A verifyReport is what verify found, as JSON.
+type verifyReport struct {
+	Schema  int             `json:"schema"`
+	File    string          `json:"file"` // or directory
+	Role    string          `json:"role"`
+	OK      bool            `json:"ok"`
+	Pending string          `json:"pending"` // the role that the first boot, which is to come, gives; "" for none
+	All     []edit.FileStat `json:"changes"` // what would make it what it should be
+}
+
 func verifyCommand() *cobra.Command {
 	var t target
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:               "verify ROLE {--image FILE | --root DIR}",
 		Short:             "Say how an image or a directory deviates from a role",
@@ -161,20 +173,37 @@ func verifyCommand() *cobra.Command {
 				return usageError{err}
 			}
 			return t.with(role, os.O_RDONLY, func(tree rootfs.Tree, plan edit.Plan) (bool, error) {
+				pending := toCome(tree)
+				deviates := fmt.Errorf("%s deviates from %v in %d files%s", t.name(), role, len(plan), comes(pending))
+				if asJSON {
+					r := verifyReport{provision.Schema, t.name(), role.String(), len(plan) == 0, pending, plan.Stat()}
+					if err := writeJSON(cmd.OutOrStdout(), r); err != nil || r.OK {
+						return false, err
+					}
+					return false, toldError{deviates}
+				}
 				if len(plan) == 0 {
 					say(cmd, "%s is %v, in all that %v needs", t.name(), role, role)
 					return false, nil
 				}
-				deviates := fmt.Errorf("%s deviates from %v in %d files%s", t.name(), role, len(plan), toCome(tree))
 				return false, cmp.Or(plan.WriteDiff(cmd.OutOrStdout()), deviates)
 			})
 		},
 	}
 	t.addFlags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-// toCome returns a note if a tree is to get a role at its first boot, else "".
+// comes says in words which role is to come.
+func comes(role string) string {
+	if role == "" {
+		return ""
+	}
+	return "; its first boot, which is to come, makes it " + role
+}
+
+// toCome returns the role that a tree is to get at its first boot, "" for none.
 func toCome(tree rootfs.Tree) string {
 	found, err := rootfs.Identify(tree)
 	if err != nil {
@@ -189,7 +218,7 @@ func toCome(tree rootfs.Tree) string {
 		return ""
 	}
 	if role, pending := recipe.PendingRole(words); pending {
-		return fmt.Sprintf("; its first boot, which is to come, makes it %v", role)
+		return role.String()
 	}
 	return ""
 }

@@ -68,8 +68,8 @@ type status struct {
 	Nodes     []cluster.Node `json:"nodes"`
 	Boards    []power.Report `json:"boards"`
 	MaxNodes  int            `json:"max_nodes"`
-	Throttled string         `json:"throttled,omitempty"` // as vcgencmd get_throttled says it
-	Revision  string         `json:"pi_revision,omitempty"`
+	Throttled string         `json:"throttled"` // as vcgencmd get_throttled says it
+	Revision  string         `json:"pi_revision"`
 }
 
 func (c *controller) status(cmd *cobra.Command, asJSON bool) error {

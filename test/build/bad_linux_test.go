@@ -191,8 +191,8 @@ func TestInterrupted(t *testing.T) {
 				}
 			}
 			err = cmd.Wait()
-			if cmd.ProcessState.ExitCode() != 1 || last != "clusterctrl: interrupted" {
-				t.Errorf("%v, the last line %q; want exit status 1 and \"clusterctrl: interrupted\"", err, last)
+			if cmd.ProcessState.ExitCode() != 130 || last != "clusterctrl: interrupted" {
+				t.Errorf("%v, the last line %q; want exit status 130 and \"clusterctrl: interrupted\"", err, last)
 			}
 			wantFiles(t, dir)
 		})

@@ -31,8 +31,8 @@ type Node struct {
 	Since time.Time `json:"since,omitzero"` // it is plugged in
 
 	// What the board that switches the node says: see [WithPower].
-	Board string `json:"board,omitempty"`
-	Power Power  `json:"power,omitempty"`
+	Board string `json:"board"`
+	Power Power  `json:"power"`
 
 	// OtherHolds says that another node, which claims the same number, has its
 	// names.

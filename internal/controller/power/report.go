@@ -15,20 +15,20 @@ type Report struct {
 	Ready bool   `json:"ready"` // its nodes can be switched
 
 	// Of a ClusterHAT.
-	Version     string            `json:"version,omitempty"`
-	EEPROM      map[string]string `json:"eeprom,omitempty"` // uuid, vendor, product_id ...
-	Alert       *bool             `json:"alert,omitempty"`
-	Hub         *bool             `json:"hub,omitempty"`
-	LED         *bool             `json:"led,omitempty"`
-	Protected   *bool             `json:"eeprom_protected,omitempty"`
-	ProtectLink *bool             `json:"eeprom_protection_link,omitempty"` // it is soldered
-	PullUps     *bool             `json:"pull_ups,omitempty"`               // the expander has such a register
+	Version     string            `json:"version"`
+	EEPROM      map[string]string `json:"eeprom"` // uuid, vendor, product_id ...
+	Alert       *bool             `json:"alert"`
+	Hub         *bool             `json:"hub"`
+	LED         *bool             `json:"led"`
+	Protected   *bool             `json:"eeprom_protected"`
+	ProtectLink *bool             `json:"eeprom_protection_link"` // it is soldered
+	PullUps     *bool             `json:"pull_ups"`               // the expander has such a register
 
 	// Of a ClusterCTRL board.
-	Order       int       `json:"order,omitempty"`
-	Firmware    string    `json:"firmware,omitempty"`
-	Millivolts  []float64 `json:"millivolts,omitempty"`
-	Temperature *float64  `json:"temperature_celsius,omitempty"`
-	Fan         *bool     `json:"fan,omitempty"`
-	USBBoot     []*bool   `json:"usb_boot,omitempty"` // node by node
+	Order       int       `json:"order"`
+	Firmware    string    `json:"firmware"`
+	Millivolts  []float64 `json:"millivolts"`
+	Temperature *float64  `json:"temperature_celsius"`
+	Fan         *bool     `json:"fan"`
+	USBBoot     []*bool   `json:"usb_boot"` // node by node
 }

@@ -27,19 +27,19 @@ const SectorSize = mbr.SectorSize
 // and which.
 type Disk struct {
 	Path   string `json:"path"` // of its device, or of a plain file
-	Model  string `json:"model,omitempty"`
-	Serial string `json:"serial,omitempty"`
-	Bus    string `json:"bus,omitempty"` // "usb", "mmc", or another; empty if unknown
-	Size   int64  `json:"size"`          // in bytes; 0 where a reader holds no card
+	Model  string `json:"model"`
+	Serial string `json:"serial"`
+	Bus    string `json:"bus"`  // "usb", "mmc", or another; empty if unknown
+	Size   int64  `json:"size"` // in bytes; 0 where a reader holds no card
 
 	SectorSize int  `json:"sector_size"` // in bytes
 	Removable  bool `json:"removable"`   // the medium, or all of it
 	ReadOnly   bool `json:"read_only"`
 
 	// Content says in words for people what is on the disk.
-	Content string `json:"content,omitempty"`
+	Content string `json:"content"`
 	// InUse says what the disk is in use for; empty if it is not in use.
-	InUse string `json:"in_use,omitempty"`
+	InUse string `json:"in_use"`
 
 	file     bool   // a plain file
 	fresh    bool   // that is yet to be made, as large as the image

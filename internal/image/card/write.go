@@ -44,13 +44,13 @@ type Options struct {
 
 // A Result is what became of a card.
 type Result struct {
-	Name     string `json:"role,omitempty"`
+	Name     string `json:"role"`
 	Disk     Disk   `json:"disk"`
 	Written  int64  `json:"written"`  // bytes
 	Verified bool   `json:"verified"` // what was written was read back
 	// Digest is the [Digest] of the written ranges.
-	Digest string `json:"digest,omitempty"`
-	Note   string `json:"note,omitempty"` // advice about a good card
+	Digest string `json:"digest"`
+	Note   string `json:"note"` // advice about a good card
 	Err    error  `json:"-"`
 }
 

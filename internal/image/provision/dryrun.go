@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 
@@ -15,9 +14,17 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// DryRun prints unified diffs: what Build would change in the base to make the
-// controller's image, and in that image to make each other one. It writes no output.
-func DryRun(ctx context.Context, o Options, w io.Writer) error {
+// A Preview is what a build would do to make an image.
+type Preview struct {
+	Name    string // of the file
+	Role    string // or "usbboot", of the files of nodes without cards
+	OfBase  bool   // Changes are to the base, else to the controller's image
+	Changes edit.Plan
+}
+
+// DryRun shows what Build would change in the base to make the controller's image, and in
+// that image to make each other one. It writes no output.
+func DryRun(ctx context.Context, o Options, show func(Preview) error) error {
 	in, err := o.open()
 	if err != nil {
 		return err
@@ -26,7 +33,7 @@ func DryRun(ctx context.Context, o Options, w io.Writer) error {
 	return withDisk(ctx, in, o.Progress, func(disk *os.File, size int64) error {
 		image, err := rootfs.OpenImage(disk, size)
 		if err == nil {
-			err = o.show(image, guessName(o.imageName(in)), w)
+			err = o.show(image, guessName(o.imageName(in)), show)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", o.imageName(in), err)
@@ -35,14 +42,13 @@ func DryRun(ctx context.Context, o Options, w io.Writer) error {
 	})
 }
 
-func (o Options) show(image *rootfs.Image, guess name, w io.Writer) error {
+func (o Options) show(image *rootfs.Image, guess name, show func(Preview) error) error {
 	system, plan, err := o.plan(image)
 	if err != nil {
 		return err
 	}
 	prefix := guess.corrected(system.OS, image.Root.Time()).prefix(o.Settings.Revision)
-	fmt.Fprintf(w, "# %s: changes to the base\n", prefix+suffix(node.CBridge))
-	if err := plan.WriteDiff(w); err != nil {
+	if err := show(Preview{prefix + suffix(node.CBridge), node.CBridge.String(), true, plan}); err != nil {
 		return err
 	}
 	if err := plan.Apply(image); err != nil { // in memory: the image is never closed
@@ -56,25 +62,23 @@ func (o Options) show(image *rootfs.Image, guess name, w io.Writer) error {
 	if !o.Branded {
 		others = slices.DeleteFunc(others, func(r node.Role) bool { return r == node.CBridge }) // the controller's image itself
 	}
-	if err := showRoles(image, line, targets(prefix, others, ""), o.Branded, w); err != nil || o.NFSRoot == "" {
+	if err := showRoles(image, line, targets(prefix, others, ""), o.Branded, show); err != nil || o.NFSRoot == "" {
 		return err
 	}
-	fmt.Fprintf(w, "# %s: changes to the controller's image\n", prefix+o.archiveSuffix())
 	if plan, err = o.archiveSource(image, system).Plan(); err != nil {
 		return err
 	}
-	return plan.WriteDiff(w)
+	return show(Preview{prefix + o.archiveSuffix(), "usbboot", false, plan})
 }
 
-// showRoles prints what would change in a controller's image to make each of targets.
-func showRoles(image *rootfs.Image, line commandLine, all []target, branded bool, w io.Writer) error {
+// showRoles shows what would change in a controller's image to make each of targets.
+func showRoles(image *rootfs.Image, line commandLine, all []target, branded bool, show func(Preview) error) error {
 	for _, t := range all {
 		plan, err := roleChanges(image, line, t.role, branded)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "# %s: changes to the controller's image\n", t.name)
-		if err := plan.WriteDiff(w); err != nil {
+		if err := show(Preview{t.name, t.role.String(), false, plan}); err != nil {
 			return err
 		}
 	}

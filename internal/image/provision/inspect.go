@@ -27,7 +27,7 @@ type Report struct {
 	Root       ext4.Info   `json:"root_partition"`
 
 	// Role is what the next boot makes of the image, empty if nothing.
-	Role string `json:"role,omitempty"`
+	Role string `json:"role"`
 	// VendorFirstBoot reports whether the vendor's first boot is still to come: after
 	// the branding, where there is a role.
 	VendorFirstBoot bool `json:"vendor_first_boot"`

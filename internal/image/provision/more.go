@@ -3,7 +3,6 @@ package provision
 import (
 	"context"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -69,9 +68,8 @@ func More(ctx context.Context, o MoreOptions) (Result, error) {
 	return newResult(o.Dir, set, &c.OS, remarks{}, all)
 }
 
-// DryRunMore prints, as unified diffs, what More would change to make each image. It
-// writes no output.
-func DryRunMore(ctx context.Context, o MoreOptions, w io.Writer) error {
+// DryRunMore shows what More would change to make each image. It writes no output.
+func DryRunMore(ctx context.Context, o MoreOptions, show func(Preview) error) error {
 	c, err := o.open(ctx)
 	if err != nil {
 		return err
@@ -79,7 +77,7 @@ func DryRunMore(ctx context.Context, o MoreOptions, w io.Writer) error {
 	defer c.Close()
 	image, err := rootfs.OpenImage(c.File, c.Size)
 	if err == nil {
-		err = showRoles(image, c.line, targets(c.prefix(), o.Roles, ""), o.Branded, w)
+		err = showRoles(image, c.line, targets(c.prefix(), o.Roles, ""), o.Branded, show)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Image, err)

@@ -86,10 +86,15 @@ func (s Settings) Grows() bool { return s.Grow > 0 || len(s.GrowBy) > 0 }
 func Find(dir string) (string, error) {
 	for _, name := range []string{FileName, ShellFileName} {
 		path := filepath.Join(dir, name)
-		if _, err := os.Stat(path); err == nil {
+		_, err := os.Stat(path)
+		if err == nil {
 			return path, nil
-		} else if !errors.Is(err, os.ErrNotExist) {
+		}
+		if !errors.Is(err, os.ErrNotExist) {
 			return "", err
+		}
+		if _, err := os.Lstat(path); err == nil {
+			return "", fmt.Errorf("%s: the link leads nowhere: want a settings file, or no such name", path)
 		}
 	}
 	return "", nil
@@ -125,6 +130,11 @@ func parseTOML(text string) (Settings, error) {
 	}
 	if err != nil {
 		return Settings{}, errors.New(inOurWords(err.Error()))
+	}
+	for _, k := range meta.Keys() { // the decoder takes keys in any case
+		if key := k.String(); slices.Contains(known(), strings.ToLower(key)) && key != strings.ToLower(key) {
+			return Settings{}, fmt.Errorf("line %d: unknown setting %q: want %s", lineOf(text, key), key, strings.ToLower(key))
+		}
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		key := unknown[0].String()

@@ -53,7 +53,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"negative", FileName, "full = -1\n", "line 1: -1 nodes: want 0 to 252"},
 		{"no TOML", FileName, "ssh = true\nlite 4\n", "line 2: "},
 		{"bad size", FileName, "\ngrow = \"much\"\n", "line 2"},
-		{"user alone", FileName, "nat = true\nuser = \"anna\"\n", `line 2: user "anna" has no password`},
+		{"user alone", FileName, "nat = true\nuser = \"anna\"\n", `line 2: user "anna" could not log in`},
 		{"both", FileName, "password = \"a\"\npassword-hash = \"$6$a$b\"\n", "line 1: password and password-hash"},
 		{"no hash", FileName, "password-hash = \"secret\"\n", "line 1: password-hash: want a hash"},
 		{"gadget", FileName, "gadget = \"eem\"\n", `line 1: gadget "eem": want rndis, ncm, ecm`},

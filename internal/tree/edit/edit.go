@@ -80,6 +80,29 @@ func (p Plan) WriteDiff(w io.Writer) error {
 	return nil
 }
 
+// A FileStat says what a plan does to a file.
+type FileStat struct {
+	Path   string `json:"path"`   // on the Pi
+	Change string `json:"change"` // "add", "modify" or "remove"
+}
+
+// Stat returns what the plan does to each file, by name.
+func (p Plan) Stat() []FileStat {
+	stats := []FileStat{}
+	for _, c := range p {
+		change := "modify"
+		switch {
+		case c.Old == nil:
+			change = "add"
+		case c.New == nil:
+			change = "remove"
+		}
+		stats = append(stats, FileStat{"/" + c.Name, change})
+	}
+	slices.SortFunc(stats, func(a, b FileStat) int { return strings.Compare(a.Path, b.Path) })
+	return stats
+}
+
 func diffOf(c rootfs.Change) string {
 	var b strings.Builder
 	if note := noteOf(c); note != "" {
