@@ -106,16 +106,16 @@ demo: bin/clusterctrl
 
 # Every package, each with what judges it, and one boot of a whole system. A tool
 # that a test needs and that is missing fails it. The boot takes longest and waits
-# often, so all else is done beside it. A machine that a test boots is given up when it
-# is silent for long; the time-out is for what hangs otherwise.
+# often, so all else is done beside it, the first time the making of base images too: a
+# test that needs one waits. A machine that a test boots is given up when it is silent
+# for long; the time-out is for what hangs otherwise.
 test: payload bin/clusterctrl
 	test/tools.sh
-	$(MAKE) -j3 base-bookworm base-trixie kernel-amd64 kernel-arm64 kernel-armel
-	$(MAKE) -j3 test-boot test-packages lint
+	$(MAKE) -j5 test-boot test-packages lint base-trixie kernel-amd64 kernel-armel
 
 TEST := go test -tags payload -timeout 6h
 
-test-boot:
+test-boot: base-bookworm kernel-arm64
 	$(TEST) -short ./test/boot
 test-packages:
 	$(TEST) -short $$(go list ./... | grep -v '/test/boot$$')
