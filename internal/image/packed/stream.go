@@ -1,6 +1,7 @@
 package packed
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"runtime"
@@ -17,6 +18,7 @@ type Stream struct {
 	group *errgroup.Group
 	queue chan chan []byte // in the order of the file
 	open  []byte           // what is not a piece yet
+	err   error            // of a piece that was not taken
 }
 
 // NewStream returns a stream to w. Close it, whatever happened; without Close, the file
@@ -56,7 +58,8 @@ func (s *Stream) cut() error {
 	s.open = nil
 	select {
 	case <-s.ctx.Done():
-		return context.Cause(s.ctx)
+		s.err = context.Cause(s.ctx)
+		return s.err
 	case s.queue <- done:
 	}
 	s.group.Go(func() error {
@@ -89,13 +92,9 @@ func (s *Stream) write(w io.Writer) error {
 
 // Close writes the rest of the file. It does not close the writer below.
 func (s *Stream) Close() error {
-	var err error
-	if len(s.open) > 0 {
-		err = s.cut()
+	if len(s.open) > 0 && s.err == nil {
+		_ = s.cut() // which keeps its error
 	}
 	close(s.queue)
-	if waited := s.group.Wait(); waited != nil {
-		return waited // what stopped the others
-	}
-	return err
+	return cmp.Or(s.group.Wait(), s.err)
 }
