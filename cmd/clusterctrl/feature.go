@@ -142,18 +142,6 @@ func wpCommand() *cobra.Command {
 		})
 }
 
-func usbbootCommand() *cobra.Command {
-	return featureCommand("usbboot {on | off} NODES", "Have nodes start from their controller, without a card, or not",
-		"  clusterctrl usbboot on p1-p3", nodeSets(1),
-		func(_ *cobra.Command, c *controller, on bool, args []string) error {
-			ids, err := c.parseNodes(args)
-			if err != nil {
-				return err
-			}
-			return c.setNodes(ids, power.USBBoot, on)
-		})
-}
-
 func actCommand() *cobra.Command {
 	return featureCommand("act {on | off} [ORDER]", "Turn the activity LED of ClusterCTRL boards on or off",
 		"  clusterctrl act off\n  clusterctrl act on 20", orders(0, 1),

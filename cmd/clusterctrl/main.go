@@ -36,9 +36,6 @@ func main() {
 		}
 		return
 	}
-	if name == "usbboot-init" || name == "reconfig-usbboot" {
-		fail(fmt.Errorf("%s: nodes do not boot over USB with this version", name))
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), interrupts()...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends what does not listen
@@ -169,10 +166,10 @@ func rootCommand() *cobra.Command {
 	})
 	root.PersistentFlags().BoolP("quiet", "q", false, "show no progress and no advice")
 	addGroup(root, "Images, on any computer:", buildCommand(), flashCommand(), serveCommand(), inspectCommand(), reconfigCommand(), verifyCommand(), configCommand())
-	addGroup(root, "On a controller:", nodesCommand(), consoleCommand(), sshCommand(), rpibootCommand(), diskCommand(), initCommand())
+	addGroup(root, "On a controller:", nodesCommand(), consoleCommand(), sshCommand(), usbbootCommand(), rpibootCommand(), diskCommand(), initCommand())
 	addGroup(root, "Power, on a controller:", onCommand(), offCommand(), cycleCommand(), statusCommand(), maxpiCommand())
 	addGroup(root, "Boards, on a controller:", append([]*cobra.Command{alertCommand(), identifyCommand(), ledCommand(), hubCommand(),
-		usbbootCommand(), fanCommand(), actCommand(), wpCommand(), getpathCommand()}, boardCommands()...)...)
+		fanCommand(), actCommand(), wpCommand(), getpathCommand()}, boardCommands()...)...)
 	addGroup(root, "On a node:", compositeCommand(), restoreNameCommand())
 	addGroup(root, "Without hardware:", emulateCommand(), labCommand())
 	root.AddCommand(versionCommand())

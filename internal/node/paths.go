@@ -26,6 +26,6 @@ type Alias struct {
 var Aliases = []Alias{
 	{"/usr/sbin/clusterhat", ""},
 	{CompositePath, "composite"},
-	{"/usr/sbin/usbboot-init", "usbboot-init"},
-	{ShareDir + "/reconfig-usbboot", "reconfig-usbboot"},
+	{"/usr/sbin/usbboot-init", "usbboot init"},
+	{ShareDir + "/reconfig-usbboot", "usbboot init"},
 }

@@ -77,9 +77,7 @@ func oldName(id node.ID) string  { return "." + id.String() + ".old" }
 
 // An Addition is what Add makes roots of.
 type Addition struct {
-	Archive io.Reader // tar
-	// Brand makes the tree in a directory the root of a node.
-	Brand func(dir string, id node.ID) error
+	Archive io.Reader // tar, as it is or packed by zstd or xz
 	// Replace has roots that are there give way.
 	Replace bool
 }
@@ -103,15 +101,21 @@ func (r *Roots) Add(ctx context.Context, a Addition, ids ...node.ID) error {
 	if err != nil {
 		return err
 	}
-	if err := unpack(ctx, a.Archive, parts); err != nil {
+	archive, err := decompress(a.Archive)
+	if err != nil {
+		return err
+	}
+	defer archive.Close()
+	if err := unpack(ctx, archive, parts); err != nil {
 		return full(err)
 	}
+	flushLater := func() error { return nil }
 	for i, id := range ids {
-		if err := a.Brand(parts[i].Name(), id); err != nil {
+		if err := brand(parts[i].Name(), id, flushLater); err != nil {
 			return fmt.Errorf("%v: %w", id, full(err))
 		}
 	}
-	if err := unix.Syncfs(int(r.lock.Fd())); err != nil {
+	if err := r.flush(); err != nil {
 		return full(err)
 	}
 	for _, id := range ids {
@@ -121,6 +125,9 @@ func (r *Roots) Add(ctx context.Context, a Addition, ids ...node.ID) error {
 	}
 	return r.lock.Sync()
 }
+
+// flush waits until the disk has all that was written.
+func (r *Roots) flush() error { return unix.Syncfs(int(r.lock.Fd())) }
 
 func (r *Roots) mayAdd(replace bool, ids []node.ID) error {
 	for _, id := range ids {

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"text/tabwriter"
+
+	"clusterctrl/internal/controller/usbboot/nfs"
+	"clusterctrl/internal/node"
+	"github.com/spf13/cobra"
+)
+
+// withRoots opens the directory of all roots for a change, and says which of ids run from
+// their roots, which the change must not touch unless it is forced.
+func withRoots(ids []node.ID, force bool, do func(*nfs.Roots) error) (err error) {
+	running, err := nfs.Clients()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if slices.Contains(running, id) && !force {
+			return fmt.Errorf("%v runs from its root: shut it down first, or say --force", id)
+		}
+	}
+	roots, err := nfs.Open(node.NFSRoots)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, roots.Close()) }()
+	return do(roots)
+}
+
+func (c *controller) addRoots(cmd *cobra.Command, ids []node.ID, archive string, force bool) error {
+	f, err := os.Open(archive)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	err = withRoots(ids, force, func(roots *nfs.Roots) error {
+		before, err := roots.Free()
+		if err != nil {
+			return err
+		}
+		show := display(cmd)
+		defer show.Wait()
+		meter := show.Start("unpack", info.Size())
+		addition := nfs.Addition{Archive: io.TeeReader(f, meter), Replace: force}
+		err = roots.Add(cmd.Context(), addition, ids...)
+		if err := errors.Join(err, meter.Close()); err != nil {
+			return fmt.Errorf("%s: %w", archive, err)
+		}
+		show.Wait()
+		after, err := roots.Free()
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			println(cmd.OutOrStdout(), id.NFSRoot())
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "took %s of the disk, %s are free\n", megabytes(max(before-after, 0)), megabytes(after))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.linkBoot(), c.serveBootFiles(cmd))
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%d MB", n/1e6) }
+
+// linkBoot makes the links by which nodes find their boot files.
+func (c *controller) linkBoot() error {
+	if !c.options.Links || len(c.boards) == 0 {
+		return nil
+	}
+	_, err := c.learnPaths()
+	return errors.Join(err, c.boards.LinkBoot(node.RPIBootDir, node.NFSRoots))
+}
+
+// serverInstall installs the NFS server of Debian, which starts itself.
+const serverInstall = "sudo apt install nfs-kernel-server"
+
+// hasNFSServer tells whether the programs of an NFS server are here.
+func hasNFSServer() bool {
+	_, err := os.Stat("/usr/sbin/rpc.mountd")
+	return err == nil
+}
+
+// serveBootFiles turns on the service that gives out boot files, and says what is missing
+// for the nodes to mount their roots.
+func (c *controller) serveBootFiles(cmd *cobra.Command) error {
+	if !hasNFSServer() {
+		fmt.Fprintln(cmd.ErrOrStderr(), "this controller has no NFS server: the nodes start once you have typed: "+serverInstall)
+	}
+	if _, err := os.Stat("/run/systemd/system"); err != nil { // sd_booted(3)
+		return nil
+	}
+	out, err := exec.CommandContext(cmd.Context(), "systemctl", "enable", "--quiet", "--now", rpibootUnit).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("turn on %s: %w: %s", rpibootUnit, err, out)
+	}
+	return nil
+}
+
+const rpibootUnit = "clusterctrl-rpiboot.service"
+
+func (c *controller) removeRoots(cmd *cobra.Command, ids []node.ID, force bool) error {
+	err := withRoots(ids, force, func(roots *nfs.Roots) error {
+		for _, id := range ids {
+			if err := roots.Remove(id); err != nil {
+				return err
+			}
+			println(cmd.OutOrStdout(), id.NFSRoot())
+		}
+		return nil
+	})
+	return errors.Join(err, c.linkBoot())
+}
+
+func (c *controller) brandRoot(_ *cobra.Command, id node.ID, force bool) error {
+	err := withRoots([]node.ID{id}, force, func(roots *nfs.Roots) error { return roots.Brand(id) })
+	if err != nil {
+		return err
+	}
+	return c.linkBoot()
+}
+
+func (c *controller) listRoots(cmd *cobra.Command, asJSON bool) error {
+	list, err := c.rootStates()
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return writeJSON(cmd.OutOrStdout(), list)
+	}
+	if len(list) == 0 {
+		fmt.Fprintln(cmd.ErrOrStderr(), "clusterctrl: no node has a root here: \"clusterctrl usbboot add\" makes one")
+		return nil
+	}
+	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "NODE\tSYSTEM\tSIZE\tUSB PATH\tSTATE")
+	for _, s := range list {
+		fmt.Fprintf(table, "%v\t%s\t%s\t%s\t%s\n", s.Node, orDash(s.System), megabytes(s.Size), orDash(s.USBPath), s.State)
+	}
+	return table.Flush()
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// A rootState is a node with a root, as list shows it.
+type rootState struct {
+	Node    node.ID `json:"node"`
+	System  string  `json:"system"` // release and architecture
+	Size    int64   `json:"size"`   // of the root, in bytes
+	USBPath string  `json:"usbPath"`
+	State   string  `json:"state"`
+}
+
+func (c *controller) rootStates() (_ []rootState, err error) {
+	roots, err := nfs.Open(node.NFSRoots)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, roots.Close()) }()
+	ids, err := roots.IDs()
+	if err != nil {
+		return nil, err
+	}
+	paths, err := c.learnPaths()
+	if err != nil {
+		return nil, err
+	}
+	look, err := c.lookAtNodes()
+	if err != nil {
+		return nil, err
+	}
+	list := []rootState{} // in JSON too
+	for _, id := range ids {
+		s := rootState{Node: id, System: systemOf(roots, id), USBPath: paths[id]}
+		if path, err := c.boards.Path(id); err == nil && path != "" {
+			s.USBPath = path
+		}
+		if s.Size, err = roots.Size(id); err != nil {
+			return nil, err
+		}
+		s.State = look.state(id, s.USBPath)
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+// bareDevice is the file of descriptors of what is plugged in at a USB path.
+func bareDevice(usbPath string) string {
+	return filepath.Join("/sys/bus/usb/devices", usbPath, "descriptors")
+}
