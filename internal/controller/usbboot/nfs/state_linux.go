@@ -82,7 +82,7 @@ func skipGone(err error) error {
 func (r *Roots) Free() (int64, error) {
 	var s unix.Statfs_t
 	err := unix.Fstatfs(int(r.lock.Fd()), &s)
-	return int64(s.Bavail) * s.Bsize, err
+	return int64(s.Bavail) * int64(s.Bsize), err
 }
 
 // serverPort is that of an NFS server.
