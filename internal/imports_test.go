@@ -87,6 +87,7 @@ var tests = map[string][]string{
 	"image/archive":      {"image/sample"},
 	"linux/nbd":          {"lab", "lab/labtest", "lab/labtest/guest", "linux/uevent"},
 	"pi/usbroot":         {"lab", "lab/labtest", "lab/labtest/vm"},
+	"controller/usbboot/nfs": {"image/archive", "image/sample", "format/xz", "node", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"controller/rpiboot": {"lab/bootrom", "lab/labtest", "lab/labtest/vm", "lab/usb", "linux/usbip"},
 }
 

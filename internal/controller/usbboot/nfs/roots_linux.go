@@ -175,7 +175,8 @@ func (r *Roots) publish(id node.ID) error {
 			return err
 		}
 	}
-	if err := r.dir.Rename(partName(id), id.String()); err != nil {
+	dir := int(r.lock.Fd()) // os.Root would refuse the name of an empty directory
+	if err := unix.Renameat(dir, partName(id), dir, id.String()); err != nil {
 		return err
 	}
 	return errors.Join(flushExports(), r.dir.RemoveAll(old))
