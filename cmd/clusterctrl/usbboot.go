@@ -22,9 +22,8 @@ const usbbootExample = `  # make p5 and p6 nodes without cards, and start them
   sudo clusterctrl usbboot add p5,p6 *-usbboot.tar.zst
   clusterctrl on p5 p6
 
-  # how far they are, and what is missing where they do not start
-  sudo clusterctrl usbboot list
-  sudo clusterctrl usbboot doctor`
+  # how far they are
+  sudo clusterctrl usbboot list`
 
 func usbbootCommand() *cobra.Command {
 	cmd := featureCommand("usbboot {on | off} NODES", "Have nodes start from their controller, without a card, or not",
@@ -40,7 +39,7 @@ func usbbootCommand() *cobra.Command {
 	feature := cmd.Args
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 || args[0] != "on" && args[0] != "off" {
-			return usagef("usbboot: want add, list, remove, init, doctor, on or off")
+			return usagef("usbboot: want add, list, remove, init, on or off")
 		}
 		return feature(cmd, args)
 	}

@@ -154,12 +154,25 @@ func arch(tree fs.FS) (Arch, error) {
 }
 
 func readHead(tree fs.FS, name string, n int64) ([]byte, error) {
-	f, err := tree.Open(name)
+	f, err := openRegular(tree, name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, n))
+}
+
+// openRegular opens a regular file. In a tree that a node can write, opening another one
+// could wait for ever, or have a device do something.
+func openRegular(tree fs.FS, name string) (fs.File, error) {
+	info, err := fs.Stat(tree, name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, notRegular(name, info)
+	}
+	return tree.Open(name)
 }
 
 // network returns the program that will configure the network at boot: an
@@ -227,7 +240,7 @@ func origin(tree fs.FS) (Flavour, time.Time) {
 }
 
 func flavourByPackages(tree fs.FS) Flavour {
-	status, err := tree.Open("var/lib/dpkg/status")
+	status, err := openRegular(tree, "var/lib/dpkg/status")
 	if err != nil {
 		return Lite
 	}

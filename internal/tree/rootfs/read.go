@@ -38,7 +38,7 @@ func readKnown(fsys fs.FS, name string, info fs.FileInfo, limit int64) ([]byte, 
 	case info.IsDir():
 		return nil, &fs.PathError{Op: "read", Path: name, Err: syscall.EISDIR}
 	case !info.Mode().IsRegular():
-		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("it is a %v: want a regular file", info.Mode().Type())}
+		return nil, notRegular(name, info)
 	case info.Size() > limit:
 		return nil, tooLarge(name, info.Size(), limit)
 	}
@@ -54,6 +54,10 @@ func readKnown(fsys fs.FS, name string, info fs.FileInfo, limit int64) ([]byte, 
 		err = tooLarge(name, n, limit)
 	}
 	return content.Bytes(), err
+}
+
+func notRegular(name string, info fs.FileInfo) error {
+	return &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("it is a %v: want a regular file", info.Mode().Type())}
 }
 
 func tooLarge(name string, size, limit int64) error {
