@@ -157,3 +157,13 @@ func (c *controller) learnPaths() (map[node.ID]string, error) {
 	c.boards.Learn(paths)
 	return paths, nil
 }
+
+// linkBoot makes the links by which nodes without cards find their boot files, on a
+// controller that makes links.
+func (c *controller) linkBoot() error {
+	if !c.options.Links || len(c.boards) == 0 {
+		return nil
+	}
+	_, err := c.learnPaths()
+	return errors.Join(err, c.boards.LinkBoot(node.RPIBootDir, node.NFSRoots, node.Disks))
+}

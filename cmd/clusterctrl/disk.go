@@ -136,13 +136,7 @@ func linkDisks(cmd *cobra.Command, disks disk.Dir) error {
 	if disks.Path != node.Disks {
 		return nil
 	}
-	return withBoards(cmd, false, func(c *controller) error {
-		if !c.options.Links || len(c.boards) == 0 {
-			return nil
-		}
-		_, err := c.learnPaths()
-		return errors.Join(err, c.boards.LinkBoot(node.RPIBootDir, node.NFSRoots, node.Disks))
-	})
+	return withBoards(cmd, false, (*controller).linkBoot)
 }
 
 func diskResetCommand(disks *disk.Dir) *cobra.Command {

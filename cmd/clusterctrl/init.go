@@ -59,10 +59,7 @@ func (c *controller) init(cmd *cobra.Command) error {
 	errs = append(errs, opened)
 	running, err := c.startBoards()
 	errs = append(errs, err)
-	if c.options.Links && len(c.boards) > 0 {
-		_, err := c.learnPaths()
-		errs = append(errs, err, c.boards.LinkBoot(node.RPIBootDir, node.NFSRoots, node.Disks))
-	}
+	errs = append(errs, c.linkBoot())
 	errs = append(errs, c.boards.Close(), makeLastDir(power.LastDir), ready())
 	if opened != nil {
 		return errors.Join(errs...)

@@ -75,17 +75,6 @@ func (c *controller) addRoots(cmd *cobra.Command, ids []node.ID, archive string,
 	return errors.Join(c.linkBoot(), c.serveBootFiles(cmd))
 }
 
-func megabytes(n int64) string { return fmt.Sprintf("%d MB", n/1e6) }
-
-// linkBoot makes the links by which nodes find their boot files.
-func (c *controller) linkBoot() error {
-	if !c.options.Links || len(c.boards) == 0 {
-		return nil
-	}
-	_, err := c.learnPaths()
-	return errors.Join(err, c.boards.LinkBoot(node.RPIBootDir, node.NFSRoots))
-}
-
 // serverInstall installs the NFS server of Debian, which starts itself.
 const serverInstall = "sudo apt install nfs-kernel-server"
 
