@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -22,7 +21,7 @@ func makeInitramfs(root, release string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, tree.Close()) }()
-	init, err := fs.ReadFile(tree, node.USBRootPath[1:])
+	init, err := rootfs.ReadText(tree, node.USBRootPath[1:])
 	if err != nil {
 		return fmt.Errorf("%s: this is no node without a card: %w", root, err)
 	}
