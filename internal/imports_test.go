@@ -66,6 +66,7 @@ var rooms = map[string][]string{
 	"lab/labtest/restarter": {"lab/labtest/guest"},
 	"lab/labtest/switcher":  {"lab/labtest/guest"},
 
+	"controller/fence":        {"node"},
 	"controller/usbboot/disk": {"node", "format/mbr", "format/fat", "linux/nbd", "linux/uevent", "tree/recipe", "tree/rootfs"},
 }
 

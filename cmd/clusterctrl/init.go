@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"clusterctrl/internal/controller/fence"
 	"clusterctrl/internal/controller/nat"
 	"clusterctrl/internal/controller/power"
 	"clusterctrl/internal/node"
@@ -19,6 +20,8 @@ import (
 const initHelp = `Init makes a controller ready, when it starts and before its network does:
 
   - a routing controller (cnat) lets its nodes reach all that it reaches itself;
+  - a node without a card can use its own address alone on the network of its disk or
+    NFS root, and reach the controller there, no other node (nftables);
   - a ClusterHAT that runs for the first time since it got power gets its pins set;
     a ClusterHAT that was running before, and its nodes, stay unchanged;
   - where /etc/default/clusterctrl says LINK=1, init makes the links by which nodes
@@ -55,6 +58,9 @@ func initCommand() *cobra.Command {
 // init makes the controller ready. A step that fails does not keep it from the others.
 func (c *controller) init(cmd *cobra.Command) error {
 	errs := []error{c.route(cmd)}
+	if err := fence.Start(); err != nil {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning: a node without a card could take another's address:", err)
+	}
 	opened := c.open()
 	errs = append(errs, opened)
 	running, err := c.startBoards()
