@@ -128,9 +128,6 @@ func (r *Rig) connect(m, controller *Member, port int) error {
 	return controller.port(m.Cable, inside.ControllerStream, port)
 }
 
-// Members are the machines, in their order.
-func (r *Rig) Members() []*Member { return r.members }
-
 // Member finds a machine.
 func (r *Rig) Member(name string) (*Member, error) {
 	var names []string
