@@ -8,6 +8,7 @@ import (
 
 	"clusterctrl/internal/image/provision"
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/defaults"
 	"github.com/spf13/cobra"
 )
 
@@ -110,15 +111,8 @@ func ranges(nodes []node.ID) []string {
 	return words
 }
 
-// quoted returns a file's name as a shell takes it.
-func quoted(name string) string {
-	if strings.ContainsFunc(name, func(r rune) bool {
-		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:\\", r)
-	}) {
-		return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
-	}
-	return name
-}
+// quoted returns a file's name as shells take it, with slashes on Windows too.
+func quoted(name string) string { return defaults.Quote(filepath.ToSlash(name)) }
 
 // firstStart says how a cluster is started, and what will be seen.
 func firstStart(nodes []node.ID) string {

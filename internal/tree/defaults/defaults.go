@@ -65,7 +65,7 @@ func (t Text) Set(key, value string) Text {
 	for line := range strings.Lines(string(t)) {
 		if start, end, ok := find(line, key); ok {
 			found = true
-			line = line[:start] + quote(value) + line[end:]
+			line = line[:start] + Quote(value) + line[end:]
 		}
 		b.WriteString(line)
 	}
@@ -73,7 +73,7 @@ func (t Text) Set(key, value string) Text {
 		if t != "" && !strings.HasSuffix(string(t), "\n") {
 			b.WriteByte('\n')
 		}
-		fmt.Fprintf(&b, "%s=%s\n", key, quote(value))
+		fmt.Fprintf(&b, "%s=%s\n", key, Quote(value))
 	}
 	return Text(b.String())
 }
@@ -120,14 +120,4 @@ func unquote(value string) (string, error) {
 		}
 	}
 	return string(plain), quotes.Err()
-}
-
-// quote is the inverse of unquote. It adds quotes only where a shell, or find,
-// would take the value for something else.
-func quote(value string) string {
-	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.,:/+-"
-	if strings.Trim(value, plain) == "" {
-		return value
-	}
-	return "'" + strings.ReplaceAll(value, "'", `'"'"'`) + "'"
 }

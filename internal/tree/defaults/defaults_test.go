@@ -2,6 +2,7 @@ package defaults
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -122,4 +123,14 @@ func FuzzValue(f *testing.F) {
 			t.Errorf("%q in %q was read as %q, %v", value, text, got, err)
 		}
 	})
+}
+
+// TestQuoteAsShell has a shell take the quotes out again.
+func TestQuoteAsShell(t *testing.T) {
+	for _, word := range []string{"a", "it's $HOME", `C:\a`, "~", "*", "a;b", `"'`, "p1 p3"} {
+		got, err := exec.Command("sh", "-c", "printf %s "+Quote(word)).Output()
+		if err != nil || string(got) != word {
+			t.Errorf("Quote(%q) = %s, which sh reads as %q, %v", word, Quote(word), got, err)
+		}
+	}
 }

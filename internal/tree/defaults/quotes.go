@@ -1,6 +1,9 @@
 package defaults
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Quotes follows the quotation marks of a shell's text, character by character.
 type Quotes struct {
@@ -26,4 +29,14 @@ func (q *Quotes) Err() error {
 		return fmt.Errorf("no closing %c", q.Open)
 	}
 	return nil
+}
+
+// Quote returns a word as a shell reads it. It adds quotes only where a shell, or [Text],
+// would take the word for something else.
+func Quote(word string) string {
+	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.,:/+-"
+	if strings.Trim(word, plain) == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'"'"'`) + "'"
 }
