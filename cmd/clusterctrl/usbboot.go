@@ -22,8 +22,9 @@ const usbbootExample = `  # make p5 and p6 nodes without cards, and start them
   sudo clusterctrl usbboot add p5,p6 *-usbboot.tar.zst
   clusterctrl on p5 p6
 
-  # how far they are
-  sudo clusterctrl usbboot list`
+  # how far they are, and what is missing where they do not start
+  sudo clusterctrl usbboot list
+  sudo clusterctrl usbboot doctor`
 
 func usbbootCommand() *cobra.Command {
 	cmd := featureCommand("usbboot {on | off} NODES", "Have nodes start from their controller, without a card, or not",
@@ -39,11 +40,11 @@ func usbbootCommand() *cobra.Command {
 	feature := cmd.Args
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 || args[0] != "on" && args[0] != "off" {
-			return usagef("usbboot: want add, list, remove, init, on or off")
+			return usagef("usbboot: want add, list, remove, init, doctor, on or off")
 		}
 		return feature(cmd, args)
 	}
-	cmd.AddCommand(usbbootAddCommand(), usbbootListCommand(), usbbootRemoveCommand(), usbbootInitCommand(), usbbootInitramfsCommand())
+	cmd.AddCommand(usbbootAddCommand(), usbbootListCommand(), usbbootRemoveCommand(), usbbootInitCommand(), usbbootDoctorCommand(), usbbootInitramfsCommand())
 	return cmd
 }
 
@@ -153,6 +154,29 @@ func usbbootInitCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "do it while the node runs, too")
+	return cmd
+}
+
+const usbbootDoctorHelp = `Doctor checks what nodes without cards need of their controller: the NFS server, what it
+exports, the bridge and VLANs between them, the service of boot files, firmware, and of
+each root its identity, its boot files and the link to them. For each problem it says what
+to do.
+
+Exit status: 0, 1 if nodes cannot start, 2 if the command line is wrong.`
+
+func usbbootDoctorCommand() *cobra.Command {
+	var json bool
+	cmd := &cobra.Command{
+		Use:     "doctor",
+		Short:   "Say why nodes without cards do not start (on the controller)",
+		Long:    usbbootDoctorHelp,
+		Example: "  sudo clusterctrl usbboot doctor",
+		Args:    exactly(0, "none"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return onRoots(cmd, func(c *controller) error { return c.examine(cmd, json) })
+		},
+	}
+	cmd.Flags().BoolVar(&json, "json", false, "print JSON")
 	return cmd
 }
 

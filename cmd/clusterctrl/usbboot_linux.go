@@ -75,32 +75,21 @@ func (c *controller) addRoots(cmd *cobra.Command, ids []node.ID, archive string,
 	return errors.Join(c.linkBoot(), c.serveBootFiles(cmd))
 }
 
-// serverInstall installs the NFS server of Debian, which starts itself.
-const serverInstall = "sudo apt install nfs-kernel-server"
-
-// hasNFSServer tells whether the programs of an NFS server are here.
-func hasNFSServer() bool {
-	_, err := os.Stat("/usr/sbin/rpc.mountd")
-	return err == nil
-}
-
 // serveBootFiles turns on the service that gives out boot files, and says what is missing
 // for the nodes to mount their roots.
 func (c *controller) serveBootFiles(cmd *cobra.Command) error {
-	if !hasNFSServer() {
-		fmt.Fprintln(cmd.ErrOrStderr(), "this controller has no NFS server: the nodes start once you have typed: "+serverInstall)
+	if !(nfs.Doctor{Base: "/"}).HasServer() {
+		fmt.Fprintln(cmd.ErrOrStderr(), "this controller has no NFS server: the nodes start once you have typed: "+nfs.ServerInstall)
 	}
 	if _, err := os.Stat("/run/systemd/system"); err != nil { // sd_booted(3)
 		return nil
 	}
-	out, err := exec.CommandContext(cmd.Context(), "systemctl", "enable", "--quiet", "--now", rpibootUnit).CombinedOutput()
+	out, err := exec.CommandContext(cmd.Context(), "systemctl", "enable", "--quiet", "--now", nfs.Unit).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("turn on %s: %w: %s", rpibootUnit, err, out)
+		return fmt.Errorf("turn on %s: %w: %s", nfs.Unit, err, out)
 	}
 	return nil
 }
-
-const rpibootUnit = "clusterctrl-rpiboot.service"
 
 func (c *controller) removeRoots(cmd *cobra.Command, ids []node.ID, force bool) error {
 	err := withRoots(ids, force, func(roots *nfs.Roots) error {

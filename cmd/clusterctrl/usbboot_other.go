@@ -16,3 +16,4 @@ func (*controller) addRoots(*cobra.Command, []node.ID, string, bool) error { ret
 func (*controller) removeRoots(*cobra.Command, []node.ID, bool) error      { return errNoController }
 func (*controller) brandRoot(*cobra.Command, node.ID, bool) error          { return errNoController }
 func (*controller) listRoots(*cobra.Command, bool) error                   { return errNoController }
+func (*controller) examine(*cobra.Command, bool) error                     { return errNoController }
