@@ -13,6 +13,8 @@ packages="$packages curl wget wrk python3-jsonschema"
 packages="$packages mmdebstrap debian-archive-keyring kmod cpio fakeroot binutils"
 # What a controller runs: udev's rules and the kernel's packet filter.
 packages="$packages udev libc-bin nftables iptables openssh-client"
+# What reaches many nodes from one place.
+packages="$packages ansible-core pdsh"
 # What the benchmark does beside: the same by Python, and the memory of it.
 packages="$packages python3-smbus time"
 # Manual pages.

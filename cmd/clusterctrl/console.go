@@ -37,6 +37,9 @@ func consoleCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
+			if err := onController(cmd); err != nil {
+				return err
+			}
 			return runConsole(cmd, id)
 		},
 	}

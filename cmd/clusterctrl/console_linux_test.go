@@ -21,6 +21,7 @@ const withPort = `set -e
 dev=$(mktemp -d) && mount -t tmpfs dev $dev && mkdir $dev/pts && mount --bind /dev/pts $dev/pts
 mknod $dev/null c 1 3
 [ -z "$PORT" ] || ln -s $PORT $dev/ttypi7
+mkdir $dev/default && echo TYPE=cnat >$dev/default/clusterctrl && mount --bind $dev/default /etc/default
 mount --rbind $dev /dev
 exec "$@"`
 

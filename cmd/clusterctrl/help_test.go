@@ -50,6 +50,7 @@ func takeExamples(t *testing.T, where, text string) (n int) {
 		}
 		n++
 		line, _, _ = strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "sudo "), " | ")
+		line, _, _ = strings.Cut(line, " >") // into a file
 		out, err := exec.Command("sh", "-c", "set -f; cut() { echo 0; }; set -- "+line+"\nprintf '%s\\n' \"$@\"").CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %s: %v\n%s", where, line, err, out)

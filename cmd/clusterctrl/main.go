@@ -67,6 +67,8 @@ type failure struct {
 // A toldError is told in a command's own JSON already.
 type toldError struct{ error }
 
+func (e toldError) Unwrap() error { return e.error }
+
 // asksJSON finds --json in a command line, which may be one that cannot be parsed.
 func asksJSON(args []string) bool {
 	if end := slices.Index(args, "--"); end >= 0 {
@@ -78,6 +80,9 @@ func asksJSON(args []string) bool {
 // alias returns the words of the command line that another name of the program stands
 // for.
 func alias(name string) (words []string, known bool) {
+	if name == inventoryName {
+		return []string{"inventory"}, true
+	}
 	for _, a := range node.Aliases {
 		if path.Base(a.Path) == name {
 			return strings.Fields(a.Verb), true
@@ -104,7 +109,10 @@ func fail(err error) {
 func oneLine(err error) string { return strings.ReplaceAll(advised(err).Error(), "\n", "; ") }
 
 func exitStatus(err error) int {
+	var ended exitError
 	switch {
+	case errors.As(err, &ended):
+		return ended.status
 	case errors.Is(err, errInterrupted):
 		return 130 // as shells have it: 128 and SIGINT
 	case errors.As(err, new(usageError)):
@@ -167,6 +175,7 @@ func rootCommand() *cobra.Command {
 	root.PersistentFlags().BoolP("quiet", "q", false, "show no progress and no advice")
 	addGroup(root, "Images, on any computer:", buildCommand(), flashCommand(), serveCommand(), inspectCommand(), reconfigCommand(), verifyCommand(), configCommand())
 	addGroup(root, "On a controller:", nodesCommand(), consoleCommand(), sshCommand(), usbbootCommand(), rpibootCommand(), diskCommand(), initCommand())
+	addGroup(root, "Many nodes at once:", runCommand(), copyCommand(), sshConfigCommand(), inventoryCommand())
 	addGroup(root, "Power, on a controller:", onCommand(), offCommand(), cycleCommand(), statusCommand(), maxpiCommand())
 	addGroup(root, "Boards, on a controller:", append([]*cobra.Command{alertCommand(), identifyCommand(), ledCommand(), hubCommand(),
 		fanCommand(), actCommand(), wpCommand(), getpathCommand()}, boardCommands()...)...)

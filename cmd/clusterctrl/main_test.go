@@ -27,6 +27,7 @@ var update = flag.Bool("update", false, "rewrite the golden files in testdata")
 
 func TestMain(m *testing.M) {
 	programs := map[string]func(){"clusterctrl": main}
+	programs[inventoryName] = main
 	for _, alias := range node.Aliases {
 		programs[path.Base(alias.Path)] = main
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"syscall"
+	"time"
 
 	"clusterctrl/internal/controller/cluster"
 	"clusterctrl/internal/node"
@@ -39,6 +42,9 @@ func sshCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
+			if err := onController(cmd); err != nil {
+				return err
+			}
 			return runSSH(cmd.Context(), id, sshArgs(id, user, args[1:]))
 		},
 	}
@@ -50,10 +56,7 @@ func sshCommand() *cobra.Command {
 // sshArgs are the arguments of ssh. It gives up on an unplugged node sooner than it
 // would on a machine far away.
 func sshArgs(id node.ID, user string, command []string) []string {
-	args := []string{
-		"-o", "HostKeyAlias=" + id.String(), "-o", "CheckHostIP=no", "-o", "StrictHostKeyChecking=accept-new",
-		"-o", "ConnectTimeout=10",
-	}
+	args := hostOptions(id)
 	if user != "" {
 		args = append(args, "-l", user)
 	}
@@ -61,6 +64,23 @@ func sshArgs(id node.ID, user string, command []string) []string {
 		command = command[1:]
 	}
 	return append(append(args, "--", id.Addr().String()), command...)
+}
+
+// hostOptions are the options by which ssh and its kin keep nodes apart.
+func hostOptions(id node.ID) []string {
+	return []string{
+		"-o", "HostKeyAlias=" + id.String(), "-o", "CheckHostIP=no", "-o", "StrictHostKeyChecking=accept-new",
+		"-o", "ConnectTimeout=10",
+	}
+}
+
+// onController refuses to go on on a machine that is no controller, where no node is.
+func onController(cmd *cobra.Command) error {
+	c, err := thisController(cmd)
+	if c == nil && err == nil {
+		return errors.New("this works on a controller alone")
+	}
+	return err
 }
 
 func runSSH(ctx context.Context, id node.ID, args []string) error {
@@ -71,7 +91,21 @@ func runSSH(ctx context.Context, id node.ID, args []string) error {
 	if nodes, err := cluster.Nodes(); err == nil && len(nodes) > 0 && !plugged(nodes, id) {
 		fmt.Fprintf(os.Stderr, "clusterctrl: %v is not plugged in here; trying all the same\n", id)
 	}
+	if refuses(ctx, id) {
+		return fmt.Errorf("%v: %w", id, errNoSSH)
+	}
 	return become(ctx, program, args)
+}
+
+// refuses reports whether a node answers, but has no SSH server. Of a node that does not
+// answer soon, ssh says more.
+func refuses(ctx context.Context, id node.ID) bool {
+	d := net.Dialer{Timeout: time.Second}
+	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(id.Addr().String(), "22"))
+	if err == nil {
+		conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
 func plugged(nodes []cluster.Node, id node.ID) bool {

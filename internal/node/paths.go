@@ -24,6 +24,7 @@ type Alias struct {
 
 // Aliases are all other names of the program.
 var Aliases = []Alias{
+	{"/usr/bin/clusterctrl", ""}, // where all users find it
 	{"/usr/sbin/clusterhat", ""},
 	{CompositePath, "composite"},
 	{"/usr/sbin/usbboot-init", "usbboot init"},

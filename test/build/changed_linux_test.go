@@ -46,6 +46,7 @@ const changedInAll = `
 + link etc/systemd/system/multi-user.target.wants/clusterctrl-hostkeys.service -> /usr/lib/systemd/system/clusterctrl-hostkeys.service
 + link etc/systemd/system/multi-user.target.wants/clusterctrl-init.service -> /usr/lib/systemd/system/clusterctrl-init.service
 + link etc/systemd/system/ssh.service.wants/clusterctrl-hostkeys.service -> /usr/lib/systemd/system/clusterctrl-hostkeys.service
++ link usr/bin/clusterctrl -> /usr/sbin/clusterctrl
 + link usr/sbin/clusterhat -> clusterctrl
 + link usr/sbin/composite-clusterctrl -> clusterctrl
 + link usr/sbin/usbboot-init -> clusterctrl
