@@ -38,7 +38,7 @@ var rooms = map[string][]string{
 	"image/diskimage":        {"format/mbr", "format/xz"},
 	"image/packed":           {"format/mbr", "format/xz", "image/diskimage"},
 	"image/provision":        {"node", "format/mbr", "format/fat", "format/ext4", "tree/rootfs", "tree/edit", "tree/recipe", "image/settings", "image/diskimage", "image/packed", "image/nfsroot"},
-	"image/serve":            {"node", "tree/rootfs", "image/diskimage", "image/packed", "image/provision"},
+	"image/serve":            {"node", "tree/rootfs", "image/card", "image/diskimage", "image/packed", "image/provision"},
 	"image/payload":          {"node", "tree/rootfs"},
 	"pi/firstboot":           {"node", "format/mbr", "format/fat", "tree/defaults", "tree/rootfs", "tree/edit", "tree/recipe", "linux/uevent"},
 	"image/card":             {"format/mbr", "format/fat", "format/ext4", "linux/uevent", "image/diskimage"},

@@ -8,7 +8,7 @@ set -eu
 packages="e2fsprogs dosfstools mtools fdisk attr acl libcap2-bin xfsprogs btrfs-progs systemd openssl
 	xz-utils gzip zstd zip pixz p7zip-full libarchive-tools python3"
 # Clients of the server of images, and what checks what it tells Imager.
-packages="$packages curl wget wrk python3-jsonschema"
+packages="$packages curl wget wrk bmap-tools python3-jsonschema"
 # What test/base needs to make a Debian root.
 packages="$packages mmdebstrap debian-archive-keyring kmod cpio fakeroot binutils"
 # What a controller runs: udev's rules and the kernel's packet filter.

@@ -42,7 +42,8 @@ const serveExample = `  # the controller and eight nodes, for Raspberry Pi Image
   clusterctrl serve out/*-CBRIDGE.img --nodes 8 --compress zst --listen 0.0.0.0:8252
 
   # a card without Imager
-  curl http://127.0.0.1:8252/p7.img | sudo dd of=/dev/sdX bs=4M iflag=fullblock oflag=direct`
+  curl http://127.0.0.1:8252/p7.img | sudo dd of=/dev/sdX bs=4M iflag=fullblock oflag=direct
+  sudo bmaptool copy http://127.0.0.1:8252/p7.img /dev/sdX`
 
 // defaultListen is an address of this computer alone. No other use of the port is
 // known; 252 is the highest number of a node.

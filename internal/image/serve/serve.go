@@ -34,6 +34,7 @@ type Site struct {
 	controller *provision.Controller
 	images     []*image
 	handler    http.Handler
+	blocks     blockMap
 
 	format   packed.Format // in which the images can be had too; none if it is empty
 	summed   stage         // all sums are known
@@ -80,7 +81,7 @@ func (s *stage) wait(ctx context.Context) error {
 // New returns the site of the roles' images. With a format, they can be had
 // compressed too. [Site.Sum] and [Site.Compress] complete the site.
 func New(c *provision.Controller, roles []node.Role, format packed.Format) (*Site, error) {
-	s := &Site{controller: c, format: format}
+	s := &Site{controller: c, format: format, blocks: blockMap{turn: make(chan struct{}, 1)}}
 	s.summed.done, s.compress.done = make(chan struct{}), make(chan struct{})
 	if format == "" {
 		s.compress.finish(nil)
@@ -171,6 +172,7 @@ func (s *Site) routes() http.Handler {
 	mux.HandleFunc("GET /icon.png", serveIcon)
 	for _, i := range s.images {
 		mux.HandleFunc("GET /"+i.Name, func(w http.ResponseWriter, r *http.Request) { i.file.serve(w, r) })
+		mux.HandleFunc("GET /"+i.Name+mapExt, func(w http.ResponseWriter, r *http.Request) { s.serveMap(w, r, i) })
 		if i.Packed != "" {
 			mux.HandleFunc("GET /"+i.Packed, func(w http.ResponseWriter, r *http.Request) {
 				if s.waited(w, r, &s.compress) {
