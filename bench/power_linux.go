@@ -33,7 +33,7 @@ func (b bench) measurePower(ctx context.Context) (err error) {
 		return err
 	}
 	modules := []string{"vhci-hcd", "i2c-tiny-usb", "i2c-dev"}
-	lines, err := machine{model: "amd64", part: "power", rounds: 5 * b.rounds, modules: modules, files: files}.run(ctx)
+	lines, err := machine{model: "amd64", part: "power", rounds: 5 * b.rounds, modules: modules, files: files, countsInstructions: true}.run(ctx)
 	if err != nil {
 		return err
 	}
