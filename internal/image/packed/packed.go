@@ -102,13 +102,14 @@ func (s Slot) Patch(sector []byte) diskimage.Patch {
 // sector is the one that can be replaced. Progress is told of every byte of the
 // image, in pieces of zeros.
 //
-// Memory is needed for a few pieces of up to 16 MiB for each core. The same image
-// gives the same bytes, whatever the number of cores.
+// Memory is needed for a piece of up to 16 MiB and its encoder for each core, with XZ some
+// 80 MB in all. The same image gives the same bytes, whatever the number of cores.
 func (f Format) Write(ctx context.Context, w io.Writer, image io.ReaderAt, size, sector int64, progress io.Writer) (Slot, error) {
 	if sector < 0 || sector > size-mbr.SectorSize {
 		return Slot{}, fmt.Errorf("sector at byte %d of an image of %d", sector, size)
 	}
-	run := run{packer: f.packer(), image: image, queue: make(chan chan piece, runtime.GOMAXPROCS(0))}
+	cores := runtime.GOMAXPROCS(0)
+	run := run{packer: f.packer(), image: image, queue: make(chan chan piece, cores), cores: make(chan struct{}, cores)}
 	run.zeros = make([]byte, run.pieceSize())
 	run.zeroPiece = sync.OnceValues(func() ([]byte, error) { return run.packer.pack(run.zeros) })
 	g, ctx := errgroup.WithContext(ctx)
@@ -143,6 +144,7 @@ type run struct {
 	packer
 	image io.ReaderAt
 	queue chan chan piece // in the order of the file; each is sent one piece
+	cores chan struct{}   // taken by pieces that are being packed
 	zeros []byte          // a whole piece
 
 	zeroPiece func() ([]byte, error) // zeros, packed
@@ -165,6 +167,8 @@ func (r *run) cut(ctx context.Context, g *errgroup.Group, start, end int64) erro
 			return err
 		}
 		g.Go(func() error {
+			r.cores <- struct{}{}
+			defer func() { <-r.cores }()
 			contents := make([]byte, n)
 			if err := readAt(r.image, contents, off); err != nil {
 				return err

@@ -2,6 +2,7 @@ package packed
 
 import (
 	"io"
+	"runtime"
 
 	"clusterctrl/internal/format/xz"
 	"github.com/ulikunitz/xz/lzma"
@@ -17,6 +18,7 @@ func (*xzPacker) pieceSize() int        { return 2 * xz.BlockDict }
 func (*xzPacker) store(c []byte) []byte { return xz.NewStoredBlock(c) }
 
 func (*xzPacker) pack(contents []byte) ([]byte, error) {
+	defer runtime.GC() // an encoder leaves 60 MB, of which the collector would let many pile up
 	lzma2, err := encode(contents, func(w io.Writer) (io.WriteCloser, error) {
 		return lzma.Writer2Config{DictCap: xz.BlockDict}.NewWriter2(w)
 	})
