@@ -84,7 +84,7 @@ var tests = map[string][]string{
 	"lab":             {"lab/labtest"},
 	"lab/usb":         {"linux/uevent", "lab/labtest", "lab/labtest/vm"},
 
-	"controller/power":       {"lab/board", "lab/labtest", "lab/labtest/vm", "linux/usbip"},
+	"controller/power":       {"lab/board", "lab/labtest", "lab/labtest/vm", "lab/usb", "linux/usbip"},
 	"image/archive":          {"image/sample"},
 	"linux/nbd":              {"lab", "lab/labtest", "lab/labtest/guest", "linux/uevent"},
 	"pi/usbroot":             {"lab", "lab/labtest", "lab/labtest/vm"},

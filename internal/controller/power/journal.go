@@ -31,9 +31,10 @@ func (s Step) Journal() error {
 	})
 }
 
-// caller names who runs the program, also through sudo.
+// caller names who runs the program, also through sudo. Who is not root could have set
+// sudo's variable to any name.
 func caller() string {
-	if name := os.Getenv("SUDO_USER"); name != "" {
+	if name := os.Getenv("SUDO_USER"); name != "" && os.Geteuid() == 0 {
 		return name
 	}
 	if me, err := user.Current(); err == nil {

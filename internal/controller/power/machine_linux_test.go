@@ -121,7 +121,7 @@ func inMachine(t *testing.T) {
 	}{
 		{"first runs", firstRuns}, {"verbs", verbs}, {"at once", atOnce}, {"every transaction", everyTransaction},
 		{"pulled", pulled}, {"two of one order", twoOfOneOrder}, {"slow and hung", slowAndHung}, {"nonsense", nonsense},
-		{"restart", restart},
+		{"restart", restart}, {"watched", watched}, {"interrupted", interrupted}, {"noted", noted},
 	} {
 		t.Run(part.name, part.do)
 	}
