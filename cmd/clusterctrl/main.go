@@ -83,6 +83,9 @@ func alias(name string) (words []string, known bool) {
 	if name == inventoryName {
 		return []string{"inventory"}, true
 	}
+	if name == node.KernelHook {
+		return []string{"usbboot", "initramfs"}, true
+	}
 	for _, a := range node.Aliases {
 		if path.Base(a.Path) == name {
 			return strings.Fields(a.Verb), true

@@ -182,18 +182,18 @@ func usbbootDoctorCommand() *cobra.Command {
 
 const usbbootInitramfsHelp = `Initramfs, on a node without a card, makes what the node starts from anew for each kernel
 that is installed, or for the kernels of RELEASE's flavour. The system runs it when a
-kernel comes or goes.`
+kernel comes or goes, with the kernel's FILE as a further word, which does not matter.`
 
 func usbbootInitramfsCommand() *cobra.Command {
 	var root string
 	cmd := &cobra.Command{
-		Use:     "initramfs [RELEASE]",
+		Use:     "initramfs [RELEASE [FILE]]",
 		Short:   "Make the initramfs of a node without a card anew (on that node)",
 		Long:    usbbootInitramfsHelp,
 		Example: "  sudo clusterctrl usbboot initramfs\n  sudo clusterctrl usbboot initramfs 6.12.25+rpt-rpi-v8",
-		Args:    arguments(0, 1, "the release of a kernel, as uname -r prints it"),
+		Args:    arguments(0, 2, "the release of a kernel, as uname -r prints it"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return makeInitramfs(root, strings.Join(args, ""))
+			return makeInitramfs(root, strings.Join(args[:min(len(args), 1)], ""))
 		},
 	}
 	cmd.Flags().StringVar(&root, "root", "/", "the node's tree is in the directory `DIR`")

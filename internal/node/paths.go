@@ -30,3 +30,12 @@ var Aliases = []Alias{
 	{"/usr/sbin/usbboot-init", "usbboot init"},
 	{ShareDir + "/reconfig-usbboot", "usbboot init"},
 }
+
+// KernelHook is the name of the program among those that a node without a card runs when
+// a kernel came or went, or when it made an initramfs of its own. It comes behind the
+// vendor's, which put kernels and initramfs into the boot directory.
+const KernelHook = "zz-clusterctrl"
+
+// KernelHookDirs have the programs that are run then, with the kernel's release and a
+// file as arguments (kernel-img.conf(5), update-initramfs(8)).
+var KernelHookDirs = []string{"/etc/kernel/postinst.d", "/etc/kernel/postrm.d", "/etc/initramfs/post-update.d"}

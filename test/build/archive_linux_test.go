@@ -18,9 +18,9 @@ const changedInArchive = `
 + -rw-r--r-- 0:0 etc/default/clusterctrl
 + -rw-r--r-- 0:0 etc/systemd/system/clusterctrl-name.service.d/other-name.conf
 + -rw-r--r-- 0:0 etc/systemd/system/networking.service.d/clusterctrl.conf
-+ -rwxr-xr-x 0:0 etc/initramfs/post-update.d/zz-clusterctrl
-+ -rwxr-xr-x 0:0 etc/kernel/postinst.d/zz-clusterctrl
-+ -rwxr-xr-x 0:0 etc/kernel/postrm.d/zz-clusterctrl
++ link etc/initramfs/post-update.d/zz-clusterctrl -> /usr/sbin/clusterctrl
++ link etc/kernel/postinst.d/zz-clusterctrl -> /usr/sbin/clusterctrl
++ link etc/kernel/postrm.d/zz-clusterctrl -> /usr/sbin/clusterctrl
 + -rwxr-xr-x 0:0 usr/share/clusterctrl/usbroot-clusterctrl
 + link etc/systemd/system/dphys-swapfile.service -> /dev/null
 + link etc/systemd/system/resize2fs_once.service -> /dev/null
@@ -67,6 +67,7 @@ func TestArchive(t *testing.T) {
 			before := withBoot(readTree(t, controller.mount(t)), readTree(t, controller.bootTree(t)))
 			wantChanges(t, before, readTree(t, root), changedInArchive, r.archived)
 			r.testInitramfs(t, root)
+			testHook(t, root)
 		})
 	}
 }
@@ -119,4 +120,29 @@ func (r release) testInitramfs(t *testing.T, root string) {
 		t.Errorf("dwc2 is for kernel %s, want %s", got, kernel)
 	}
 	testProgram(t, filepath.Join(dir, "init"), moduleRoot+"/bin/pi/usbroot-clusterctrl-arm64")
+}
+
+// testHook has the unpacked system run its kernel hook, as when a kernel was installed, with
+// our program for this machine: what the initramfs was is what it becomes again. Of
+// another kernel's flavour, nothing changes.
+func testHook(t *testing.T, root string) {
+	program, err := makeProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	initramfs := filepath.Join(root, "boot/firmware/initramfs8")
+	made := sum(t, initramfs)
+	judge(t, "cp", program, filepath.Join(root, "usr/sbin/clusterctrl"))
+	for release, changed := range map[string]bool{"6.99.0+rpt-rpi-v8": true, "6.99.0+rpt-rpi-v7": false} {
+		writeFile(t, initramfs, "of the vendor's")
+		vendors := sum(t, initramfs)
+		judge(t, "chroot", root, "/etc/kernel/postinst.d/zz-clusterctrl", release, "/boot/vmlinuz-"+release)
+		want := vendors
+		if changed {
+			want = made
+		}
+		if sum(t, initramfs) != want {
+			t.Errorf("after the hook for %s: the initramfs is another one", release)
+		}
+	}
 }

@@ -29,8 +29,8 @@ func USBBoot(s System, id node.ID) []edit.Edit {
 	if s.CloudInit {
 		edits = append(edits, edit.WriteFile{Name: "etc/cloud/cloud.cfg.d/99-clusterctrl-usbboot.cfg", Data: keepSize, Perm: 0o644})
 	}
-	for _, name := range kernelHooks {
-		edits = append(edits, edit.WriteFile{Name: name, Data: kernelHook, Perm: 0o755})
+	for _, dir := range node.KernelHookDirs {
+		edits = append(edits, edit.Symlink{Target: node.Program, Name: inTree(path.Join(dir, node.KernelHook))})
 	}
 	return append(edits,
 		createSettings{},
@@ -70,21 +70,6 @@ var cardUnits = []string{"rpi-resize.service", "resize2fs_once.service", "dphys-
 const keepSize = `# Written by clusterctrl: the root is a directory of the controller.
 growpart: {mode: "off"}
 resize_rootfs: false
-`
-
-// kernelHooks are run when a kernel came or went, and when the system has made an
-// initramfs of its own (kernel-img.conf(5), update-initramfs(8)). They come behind the
-// vendor's, which put kernels and initramfs into the boot directory.
-var kernelHooks = []string{
-	"etc/kernel/postinst.d/zz-clusterctrl",
-	"etc/kernel/postrm.d/zz-clusterctrl",
-	"etc/initramfs/post-update.d/zz-clusterctrl",
-}
-
-const kernelHook = `#!/bin/sh
-# Written by clusterctrl: makes the initramfs from which this node starts, which has no
-# card, for the kernels that are here now.
-exec ` + node.Program + ` usbboot initramfs
 `
 
 const keepNetworking = `# Written by clusterctrl: the root file system is reached over this network, so
