@@ -39,6 +39,7 @@ Parts, all if none is named, which take some nine minutes a round but for compre
   gadget     a node's USB gadget, beside a shell script, in a virtual machine
   power      status and on p1, beside a Python script, in a virtual machine
   cable      ping and TCP over rndis, ncm and ecm, in a virtual machine
+  disk       disks of nodes without cards, beside qemu-nbd and nbdkit
 
 Flags:
 `
@@ -59,6 +60,9 @@ func main() {
 	run := runBench
 	if len(os.Args) > 1 && os.Args[1] == unpackVerb {
 		run = runUnpack
+	}
+	if len(os.Args) > 1 && os.Args[1] == diskVerb {
+		run = runDisk
 	}
 	err := run(ctx, os.Args[1:])
 	if err != nil && ctx.Err() != nil {
@@ -116,6 +120,7 @@ var parts = []part{
 	{name: "gadget", alone: bench.measureGadget},
 	{name: "power", alone: bench.measurePower},
 	{name: "cable", alone: bench.measureCable},
+	{name: "disk", alone: bench.measureDisk},
 }
 
 // wanted returns the parts of these names, all parts for none.

@@ -20,6 +20,7 @@ var tools = []struct{ program, pack string }{
 	{"dash", "dash"}, {"ldd", "libc-bin"}, {"depmod", "kmod"}, {"qemu-system-x86_64", "qemu-system-x86"}, {"qemu-system-aarch64", "qemu-system-arm"},
 	{"zstd", "zstd"}, {"gzip", "gzip"}, {"curl", "curl"}, {"nginx", "nginx-light"},
 	{"/usr/bin/python3", "python3-smbus"}, {"time", "time"},
+	{"qemu-nbd", "qemu-utils"}, {"qemu-img", "qemu-utils"}, {"nbdkit", "nbdkit"},
 	{"mkfs.xfs", "xfsprogs"}, {"mkfs.btrfs", "btrfs-progs"},
 }
 

@@ -30,7 +30,7 @@ func diskCommand() *cobra.Command {
 		Short: "Give disks to nodes without cards (on the controller)",
 		Long:  diskHelp,
 		Example: `  sudo clusterctrl disk add p1-p4 cluster-CBRIDGE.img.xz
-  clusterctrl disk list
+  sudo clusterctrl disk list
   sudo clusterctrl disk reset p3`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -131,7 +131,7 @@ func sectorsOf(image string, ids []node.ID) ([]disk.Sector, error) {
 	return sectors, nil
 }
 
-// linkDisks has nodes find the boot files on their disks, on a controller that makes links.
+// linkDisks has nodes find the boot files on their disks.
 func linkDisks(cmd *cobra.Command, disks disk.Dir) error {
 	if disks.Path != node.Disks {
 		return nil

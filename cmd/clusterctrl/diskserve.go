@@ -28,7 +28,7 @@ func diskListCommand(disks *disk.Dir) *cobra.Command {
 		Use:     "list",
 		Short:   "Show the disks and who uses them",
 		Long:    diskListHelp,
-		Example: "  clusterctrl disk list\n  clusterctrl disk list --json",
+		Example: "  sudo clusterctrl disk list\n  sudo clusterctrl disk list --json",
 		Args:    exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := disks.List()

@@ -73,7 +73,9 @@ func (d Dir) List() ([]Status, error) {
 		if r, ok := reports[id]; ok {
 			st.State, st.Traffic, st.Error = Connected, r.Traffic, r.Error
 		}
-		if err := d.describe(&st); err != nil {
+		if err := d.describe(&st); errors.Is(err, fs.ErrPermission) {
+			return nil, err
+		} else if err != nil {
 			st.State, st.Error = Unusable, err.Error()
 		}
 		all = append(all, st)
