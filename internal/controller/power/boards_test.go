@@ -359,6 +359,17 @@ func TestBusy(t *testing.T) {
 	if err := ctrl.SetPower(4, true); !errors.Is(err, ErrBusy) {
 		t.Errorf("a board that hangs, again: %v", err)
 	}
+	writes := 0
+	played.busy = func(byte) bool { writes++; return true }
+	supplies := Boards{ctrl}.Supplies()
+	for _, s := range supplies {
+		if !errors.Is(s.Err, ErrBusy) {
+			t.Errorf("%v of a board that hangs: %v", s.Node, s.Err)
+		}
+	}
+	if len(supplies) != 5 || writes != 1 {
+		t.Errorf("a board that hangs was asked %d times about %d nodes; want once, about 5", writes, len(supplies))
+	}
 }
 
 func TestStatusInWords(t *testing.T) {
