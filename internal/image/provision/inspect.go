@@ -12,6 +12,8 @@ import (
 	"clusterctrl/internal/format/ext4"
 	"clusterctrl/internal/format/fat"
 	"clusterctrl/internal/image/diskimage"
+	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/defaults"
 	"clusterctrl/internal/tree/recipe"
 	"clusterctrl/internal/tree/rootfs"
 )
@@ -26,6 +28,11 @@ type Report struct {
 	Boot       fat.Info    `json:"boot_partition"`
 	Root       ext4.Info   `json:"root_partition"`
 
+	// CurrentRole is what the image is already, empty if it was not branded.
+	CurrentRole string `json:"current_role"`
+	// Gadget is what a node shows on USB, empty if this program made no image of it.
+	Gadget string        `json:"gadget"`
+	Access recipe.Access `json:"access"`
 	// Role is what the next boot makes of the image, empty if nothing.
 	Role string `json:"role"`
 	// VendorFirstBoot reports whether the vendor's first boot is still to come: after
@@ -90,10 +97,38 @@ func report(disk *os.File, size int64) (Report, error) {
 	if role, pending := recipe.PendingRole(words); pending {
 		r.Role = role.String()
 	}
+	r.CurrentRole, r.Gadget = currentRole(image)
+	r.Access = recipe.AccessOf(image, r.OS)
 	host, err := rootfs.ReadText(image.Root, "etc/hostname")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Report{}, err
 	}
 	r.Host = strings.TrimSpace(string(host))
 	return r, nil
+}
+
+// currentRole reads the settings that a branding leaves, and the gadget; the template has
+// the gadget of an image that was not branded yet.
+func currentRole(tree rootfs.Tree) (role, gadget string) {
+	for _, name := range []string{node.ShareDir[1:] + "/default-clusterctrl", node.SettingsFile[1:]} {
+		text, err := rootfs.ReadText(tree, name)
+		if err != nil {
+			continue
+		}
+		settings := defaults.Text(text)
+		if g, err := settings.Value("GADGET"); err == nil && g != "" {
+			gadget = g
+		}
+		kind, _ := settings.Value("TYPE") // what cannot be read is no role
+		id, _ := settings.Value("ID")
+		for _, r := range []node.Role{node.CBridge, node.CNAT} {
+			if kind == r.Type() {
+				role = r.String()
+			}
+		}
+		if n, err := node.ParseID("p" + id); err == nil && kind == n.Role().Type() {
+			role = n.String()
+		}
+	}
+	return role, gadget
 }
