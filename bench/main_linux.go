@@ -33,6 +33,8 @@ Parts, all if none is named, which take some nine minutes a round but for compre
   nodes      252 node images where files share blocks, beside cp and mcopy
   copies     four node images where they do not, beside cp
   compress   compressed images, beside xz, zstd and gzip, for half an hour a round
+  usbboot    the archive of a root for nodes without cards and its unpacking, beside
+             tar, zstd and xz; an initramfs
   serve      an image over HTTP, beside nginx
   flash      one card and four, verified, beside dd and cmp, and bmaptool
   firstboot  a node's first boot, beside a shell script, in a virtual machine
@@ -58,8 +60,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	run := runBench
-	if len(os.Args) > 1 && os.Args[1] == unpackVerb {
-		run = runUnpack
+	if len(os.Args) > 1 && verbs[os.Args[1]] != nil {
+		run = verbs[os.Args[1]]
 	}
 	if len(os.Args) > 1 && os.Args[1] == diskVerb {
 		run = runDisk
@@ -72,6 +74,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// verbs make this program what is measured beside other programs.
+var verbs = map[string]func(context.Context, []string) error{
+	unpackVerb: runUnpack, archiveVerb: runArchive, rootVerb: runRoot,
 }
 
 func runBench(ctx context.Context, args []string) error {
@@ -114,6 +121,7 @@ var parts = []part{
 	{name: "nodes", measure: measureNodes, at: func(s *site) bool { return s.fsType != onDisk }},
 	{name: "copies", measure: measureCopies, at: func(s *site) bool { return s.fsType == onDisk }},
 	{name: "compress", measure: measureCompress, at: func(s *site) bool { return s.fsType == "xfs" }},
+	{name: "usbboot", measure: measureUSBBoot, at: func(s *site) bool { return s.fsType == onDisk }},
 	{name: "serve", measure: measureServe, at: func(s *site) bool { return s.fsType == onDisk }},
 	{name: "flash", measure: measureFlash, at: func(s *site) bool { return s.fsType == onDisk }},
 	{name: "firstboot", alone: bench.measureFirstBoot},
