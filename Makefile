@@ -19,7 +19,7 @@ SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') $(shel
 
 export CGO_ENABLED = 0
 
-.PHONY: all payload demo test test-boot test-packages test-machines test-powercut test-deb lint bench release binaries manual completion deb clean
+.PHONY: all payload demo test test-boot test-packages test-machines test-powercut test-deb lint bench release binaries manual reference completion deb clean
 
 all: bin/clusterctrl
 
@@ -65,6 +65,10 @@ manual: payload
 	mkdir -p bin/release/man
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
 		go test ./cmd/clusterctrl -count 1 -run TestManual -args -man $(CURDIR)/bin/release/man
+
+# The reference, from the program's help. A test says whether it is current.
+reference:
+	go test ./cmd/clusterctrl -count 1 -run TestReference -args -update
 
 completion: bin/clusterctrl
 	mkdir -p bin/release/completion
