@@ -41,7 +41,7 @@ func listNodes(cmd *cobra.Command, asJSON bool) error {
 		return nil
 	}
 	complain(cmd.ErrOrStderr(), nodes)
-	return writeTable(cmd.OutOrStdout(), nodes)
+	return writeTable(cmd.OutOrStdout(), nodes, tableWidth(cmd))
 }
 
 // look returns each node that is plugged in or that a board switches. Where it may not
@@ -73,12 +73,15 @@ func holder(nodes []cluster.Node, id node.ID) (holder cluster.Node) {
 	return holder
 }
 
-func writeTable(w io.Writer, nodes []cluster.Node) error {
+// Columns of "nodes" that give way on a narrow terminal, the first one first.
+var nodesOrder = []string{"MAC", "SINCE", "BRIDGE", "LINK", "BOOT", "USB", "INTERFACE", "SERIAL", "ADDRESS"}
+
+func writeTable(w io.Writer, nodes []cluster.Node, width int) error {
 	rows := [][]string{{"NODE", "POWER", "USB", "BOOT", "INTERFACE", "BRIDGE", "LINK", "MAC", "ADDRESS", "SERIAL", "SINCE"}}
 	for _, n := range nodes {
 		rows = append(rows, columns(n))
 	}
-	return writeRows(w, rows)
+	return writeRows(w, fit(rows, nodesOrder, width))
 }
 
 func columns(n cluster.Node) []string {

@@ -21,7 +21,7 @@ func TestTable(t *testing.T) {
 	}
 	var out strings.Builder
 	complain(&out, nodes)
-	if err := writeTable(&out, nodes); err != nil {
+	if err := writeTable(&out, nodes, 0); err != nil {
 		t.Fatal(err)
 	}
 	want := `warning: p7 is there twice: the one at USB path 1-1.2 has the name, the one at 1-1.4.1 has not: give one of them another number

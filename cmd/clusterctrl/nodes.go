@@ -44,6 +44,7 @@ func nodesCommand() *cobra.Command {
 	fl.SortFlags = false
 	fl.BoolVarP(&watch, "watch", "w", false, "print a line for each node plugged in or unplugged from now on")
 	fl.BoolVar(&json, "json", false, "print JSON; with --watch an object a line")
+	addWide(cmd, nodesOrder)
 	cmd.SetFlagErrorFunc(nodesFlagError)
 	return cmd
 }

@@ -10,13 +10,14 @@ import (
 	"golang.org/x/term"
 )
 
-// display returns what shows progress on standard error: bars on a terminal,
-// lines elsewhere, nothing if the user wants none.
+// display returns what shows progress on standard error: bars on a terminal that can
+// show them, lines elsewhere, nothing if the user wants none.
 func display(cmd *cobra.Command) *progress.Display {
 	if quiet, _ := cmd.Flags().GetBool("quiet"); quiet {
 		return nil
 	}
-	if term.IsTerminal(int(os.Stderr.Fd())) {
+	const narrow = 60 // columns, of a bar with its numbers
+	if width, _, err := term.GetSize(int(os.Stderr.Fd())); err == nil && width >= narrow && os.Getenv("TERM") != "dumb" {
 		return progress.Bars(cmd.ErrOrStderr())
 	}
 	return progress.Lines(cmd.ErrOrStderr())

@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"clusterctrl/internal/controller/cluster"
 	"clusterctrl/internal/controller/power"
@@ -46,6 +45,7 @@ func statusCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; with --watch an object a line")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "print a line for each change from now on")
+	addWide(cmd, statusOrder)
 	return cmd
 }
 
@@ -96,7 +96,7 @@ func (c *controller) status(cmd *cobra.Command, asJSON bool) error {
 		err = writeJSON(cmd.OutOrStdout(), s)
 	case cmd.OutOrStdout() == os.Stdout && term.IsTerminal(int(os.Stdout.Fd())):
 		complain(cmd.ErrOrStderr(), s.Nodes)
-		err = s.writeTables(cmd.OutOrStdout())
+		err = s.writeTables(cmd.OutOrStdout(), tableWidth(cmd))
 	default:
 		err = s.writeKeys(cmd.OutOrStdout())
 	}
@@ -192,8 +192,11 @@ func digit(b bool) int {
 	return 0
 }
 
-// writeTables writes the nodes, then the boards, for people.
-func (s status) writeTables(w io.Writer) error {
+// Columns that give way on a narrow terminal, the first one first.
+var statusOrder = []string{"SINCE", "BOARD", "LINK", "CONSOLE", "VERSION", "TEMPERATURE", "VOLTAGE"}
+
+// writeTables writes the nodes, then the boards, for people, in width columns.
+func (s status) writeTables(w io.Writer, width int) error {
 	nodes := [][]string{{"NODE", "BOARD", "POWER", "LINK", "CONSOLE", "ADDRESS", "SINCE"}}
 	for _, n := range s.Nodes {
 		link := ""
@@ -207,23 +210,14 @@ func (s status) writeTables(w io.Writer) error {
 	for _, r := range s.Boards {
 		boards = append(boards, []string{r.Board, strconv.Itoa(r.Nodes), r.Version + r.Firmware, volts(r.Millivolts), celsius(r.Temperature), onOffWord(r.Fan)})
 	}
-	err := writeRows(w, nodes)
+	err := writeRows(w, fit(nodes, statusOrder, width))
 	if err == nil && len(s.Boards) > 0 {
-		err = errors.Join(println(w, ""), writeRows(w, boards))
+		err = errors.Join(println(w, ""), writeRows(w, fit(boards, statusOrder[4:], width)))
 	}
 	if err != nil || s.Throttled == "" {
 		return err
 	}
 	return println(w, "\nthrottled: "+s.Throttled)
-}
-
-// writeRows writes rows in columns that are aligned.
-func writeRows(w io.Writer, rows [][]string) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		fmt.Fprintln(table, strings.Join(dashes(row), "\t"))
-	}
-	return table.Flush()
 }
 
 func volts(all []float64) string {

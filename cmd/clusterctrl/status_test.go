@@ -28,7 +28,7 @@ func TestStatusTables(t *testing.T) {
 	s.Nodes[0].Serial, s.Nodes[0].Since = "/dev/ttypi1", since
 	s.Nodes[0].Addresses = []netip.Addr{netip.MustParseAddr("172.19.181.1")}
 	var out strings.Builder
-	if err := s.writeTables(&out); err != nil {
+	if err := s.writeTables(&out, 0); err != nil {
 		t.Fatal(err)
 	}
 	want := `NODE  BOARD                           POWER    LINK  CONSOLE      ADDRESS       SINCE

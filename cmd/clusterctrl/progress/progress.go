@@ -36,7 +36,7 @@ func (d *Display) Start(what string, total int64) io.WriteCloser {
 		return nothing{}
 	case d.bars == nil:
 		fmt.Fprintf(d.w, "%s%s\n", what, before(": ", size(total)))
-		return &lines{d: d, what: what, began: time.Now()}
+		return &lines{d: d, what: what, total: total, began: time.Now()}
 	case total == 0:
 		return d.spinner(what)
 	}
@@ -55,17 +55,31 @@ type nothing struct{}
 func (nothing) Write(p []byte) (int, error) { return len(p), nil }
 func (nothing) Close() error                { return nil }
 
-// lines counts what was done for the closing line.
+// lines counts what was done, says so every few seconds, and at the end.
 type lines struct {
 	d     *Display
 	what  string
+	total int64
 	done  atomic.Int64
+	said  atomic.Int64 // after so many nanoseconds
 	began time.Time
 }
 
+// pause is between two lines about one piece of work.
+const pause = 5 * time.Second
+
 func (l *lines) Write(p []byte) (int, error) {
-	l.done.Add(int64(len(p)))
-	return len(p), nil
+	done := l.done.Add(int64(len(p)))
+	now, said := int64(time.Since(l.began)), l.said.Load()
+	if now-said < int64(pause) || !l.said.CompareAndSwap(said, now) { // another goroutine says it
+		return len(p), nil
+	}
+	text := fmt.Sprintf("%s: %s", l.what, size(done))
+	if l.total > 0 {
+		text += fmt.Sprintf(", %d%%", min(100, 100*done/l.total))
+	}
+	_, err := fmt.Fprintln(l.d.w, text)
+	return len(p), err
 }
 
 func (l *lines) Close() error {
