@@ -72,6 +72,7 @@ var rooms = map[string][]string{
 
 // tests says what the tests of a room use besides what the room itself uses.
 var tests = map[string][]string{
+	"image/nfsroot":   {"lab/labtest"},
 	"image/card":      {"format/xz", "image/sample"},
 	"format/fat":      {"lab/labtest"},
 	"linux/initramfs": {"lab/labtest"},
