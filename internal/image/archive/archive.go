@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"strings"
 	"time"
 
 	"clusterctrl/internal/format/ext4"
@@ -43,7 +44,8 @@ type writer struct {
 var leftOut = map[string]bool{"lost+found": true}
 
 func (a *writer) directory(dir string) error {
-	entries, err := fs.ReadDir(a.image, dir)
+	files, rest := a.on(dir)
+	entries, err := fs.ReadDir(files, rest)
 	if err != nil {
 		return err
 	}
@@ -94,7 +96,26 @@ func (a *writer) lstat(name string) (fs.FileInfo, error) {
 	if name == a.image.BootDir() {
 		return a.image.Root.Lstat(name)
 	}
-	return a.image.Lstat(name)
+	files, rest := a.on(name)
+	return files.Lstat(rest)
+}
+
+// on returns the partition that holds a file, and the file's name there. No name of a
+// tree that is walked leads through a link, which the image would look for at each.
+func (a *writer) on(name string) (partition, string) {
+	if name == a.image.BootDir() {
+		return a.image.Boot, "."
+	}
+	if rest, ok := strings.CutPrefix(name, a.image.BootDir()+"/"); ok {
+		return a.image.Boot, rest
+	}
+	return a.image.Root, name
+}
+
+// A partition is what the image's two have in common.
+type partition interface {
+	fs.FS
+	Lstat(name string) (fs.FileInfo, error)
 }
 
 // bits are the bits of a mode as tar has them.
@@ -135,7 +156,7 @@ func (a *writer) header(name string, info fs.FileInfo) (*tar.Header, error) {
 	case fs.ModeDir:
 		h.Typeflag, h.Name = tar.TypeDir, name+"/"
 	case fs.ModeSymlink:
-		target, err := a.image.ReadLink(name)
+		target, err := a.image.Root.ReadLink(name)
 		if err != nil {
 			return nil, err
 		}
@@ -182,7 +203,8 @@ func (a *writer) attributes(h *tar.Header) error {
 // file writes a regular file, as a sparse one if it has holes, which files of a FAT
 // never have.
 func (a *writer) file(name string, h *tar.Header, info fs.FileInfo) error {
-	f, err := a.image.Open(name)
+	files, rest := a.on(name)
+	f, err := files.Open(rest)
 	if err != nil {
 		return err
 	}
