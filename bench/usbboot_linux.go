@@ -76,7 +76,8 @@ func measureUSBBoot(ctx context.Context, s *site) error {
 "$CLUSTERCTRL" build ../plain.img --nodes 0 --no-nat --usbboot -q -o . && mv *-usbboot.tar.zst ../usbboot.tar.zst`); err != nil {
 		return err
 	}
-	for format, program := range map[packed.Format]string{packed.Zstd: "zstd -T0", packed.XZ: "xz -T0"} {
+	for _, format := range []packed.Format{packed.Zstd, packed.XZ} {
+		program := map[packed.Format]string{packed.Zstd: "zstd -T0", packed.XZ: "xz -T0"}[format]
 		name := fmt.Sprintf(theirs, program)
 		err := s.hold(ctx, contest{"archive of a root, ." + string(format) + ", on " + s.title, []entry{
 			{ours, fmt.Sprintf(`"$BENCH" archive %s ../plain.img out; sync -f .`, format)},
