@@ -33,6 +33,7 @@ type contentFlags struct {
 	keys                             []string
 	grow                             settings.Size
 	gadget, network, country         string
+	timeZone, locale, keyboard       string
 }
 
 func (f *contentFlags) addFlags(cmd *cobra.Command) {
@@ -50,13 +51,16 @@ func (f *contentFlags) addFlags(cmd *cobra.Command) {
 	fl.StringVar(&f.gadget, "gadget", string(node.RNDIS), "the `CARD` that nodes show on USB: rndis, ncm or ecm")
 	fl.StringVar(&f.network, "network", "", "configure this network `PROGRAM` instead of the one found")
 	fl.StringVar(&f.country, "wifi-country", "", "`CODE` of the country whose Wi-Fi rules apply, such as DE")
+	fl.StringVar(&f.timeZone, "timezone", "", "the time `ZONE`, such as Europe/Berlin")
+	fl.StringVar(&f.locale, "locale", "", "the `LOCALE`, such as en_GB.UTF-8, which the base must have")
+	fl.StringVar(&f.keyboard, "keyboard", "", "the `LAYOUT` of keyboards, such as de")
 	complete(cmd, "gadget", node.Gadgets...)
 	complete(cmd, "network", rootfs.NetworkPrograms...)
 }
 
 // settingFlags are those that count when an image is made from a base.
 var settingFlags = []string{"config", "user", "password-file", "password-hash", "ssh", "authorized-keys",
-	"serial-autologin", "grow", "gadget", "network", "wifi-country"}
+	"serial-autologin", "grow", "gadget", "network", "wifi-country", "timezone", "locale", "keyboard"}
 
 // refuseSettings refuses flags that would do nothing, for a reason.
 func refuseSettings(cmd *cobra.Command, flags []string, reason string) error {
@@ -225,6 +229,9 @@ func (f contentFlags) override(cmd *cobra.Command, s *settings.Settings, more ov
 	set("gadget", func() { s.Gadget = f.gadget })
 	set("network", func() { s.Network = f.network })
 	set("wifi-country", func() { s.WifiCountry = f.country })
+	set("timezone", func() { s.TimeZone = f.timeZone })
+	set("locale", func() { s.Locale = f.locale })
+	set("keyboard", func() { s.Keyboard = f.keyboard })
 	if f.passwordFile != "" {
 		line, err := readPassword(cmd, f.passwordFile)
 		if err != nil {

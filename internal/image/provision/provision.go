@@ -300,6 +300,9 @@ func (o Options) recipeSettings() recipe.Settings {
 		SerialAutologin: s.SerialAutologin,
 		Gadget:          cmp.Or(node.Gadget(s.Gadget), node.RNDIS),
 		WifiCountry:     s.WifiCountry,
+		TimeZone:        s.TimeZone,
+		Locale:          s.Locale,
+		Keyboard:        s.Keyboard,
 	}
 }
 

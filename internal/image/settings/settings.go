@@ -46,6 +46,9 @@ type Settings struct {
 	Gadget          string   `toml:"gadget"`  // empty: the usual one
 	Network         string   `toml:"network"` // empty: the one that the base has
 	WifiCountry     string   `toml:"wifi-country"`
+	TimeZone        string   `toml:"timezone"` // such as Europe/Berlin; empty: as the base has it, and so below
+	Locale          string   `toml:"locale"`   // such as de_DE.UTF-8
+	Keyboard        string   `toml:"keyboard"` // XKB layout, such as de
 
 	// GrowBy overrides Grow for a flavour; the shell scripts had one knob each.
 	GrowBy map[rootfs.Flavour]Size `toml:"-"`
@@ -218,6 +221,9 @@ func (s Settings) checks() []check {
 		{"gadget", s.checkGadget()},
 		{"network", s.checkNetwork()},
 		{"wifi-country", s.checkCountry()},
+		{"timezone", checkForm("time zone", s.TimeZone, timeZone, "a name such as Europe/Berlin")},
+		{"locale", checkForm("locale", s.Locale, locale, "a name such as de_DE.UTF-8")},
+		{"keyboard", checkForm("keyboard", s.Keyboard, layout, "a layout such as de, or us,ru")},
 	}
 }
 
@@ -279,6 +285,20 @@ func (s Settings) checkCountry() error {
 		return fmt.Errorf("Wi-Fi country %q: want two capital letters, such as DE", s.WifiCountry)
 	}
 	return nil
+}
+
+// Forms of names whose existence the base decides.
+var (
+	timeZone = regexp.MustCompile(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$`) // in /usr/share/zoneinfo
+	locale   = regexp.MustCompile(`^[A-Za-z]{1,3}(_[A-Z]{2})?\.UTF-8(@[a-z]+)?$`)
+	layout   = regexp.MustCompile(`^[a-z]{2,8}(,[a-z]{2,8})*$`) // xkeyboard-config(7)
+)
+
+func checkForm(what, value string, form *regexp.Regexp, want string) error {
+	if value == "" || form.MatchString(value) {
+		return nil
+	}
+	return fmt.Errorf("%s %q: want %s", what, value, want)
 }
 
 var cryptHash = regexp.MustCompile(`^\$(5|6|y|gy|7|2[aby])\$[./0-9A-Za-z=,$]+$`)

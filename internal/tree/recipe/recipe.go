@@ -32,6 +32,9 @@ type Settings struct {
 	SerialAutologin bool     // log User in on the USB serial console, unasked
 	Gadget          node.Gadget
 	WifiCountry     string // ISO 3166 code, empty for none
+	TimeZone        string // in /usr/share/zoneinfo; empty: as the base has it, and so below
+	Locale          string
+	Keyboard        string // XKB layout
 }
 
 // A System is what the recipe has to know about the tree that it changes.

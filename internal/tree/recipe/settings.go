@@ -48,7 +48,7 @@ func (s System) settings() []edit.Edit {
 	if s.WifiCountry != "" {
 		edits = append(edits, wifiCountry{s.BootDir, s.WifiCountry})
 	}
-	return edits
+	return append(edits, s.place()...)
 }
 
 func (s System) user() string { return cmp.Or(s.User, DefaultUser) }
