@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"clusterctrl/internal/lab/bootrom"
@@ -150,6 +151,8 @@ func inMachine(t *testing.T) {
 	for port := range ports {
 		pis.Go(func() {
 			switch port {
+			case 4:
+				r.stalls(t, port)
 			case 5:
 				r.pulled(t, port)
 			case 6:
@@ -252,6 +255,22 @@ func (r *room) refuses(t *testing.T, port int) {
 	if len(got["bootcode.bin"]) != 40_000 {
 		t.Errorf("%s: took %d bytes of bootcode, want 40000", usbPath(port), len(got["bootcode.bin"]))
 	}
+}
+
+// stalls has a ROM stall some times, and another do so for ever, which the server gives
+// up.
+func (r *room) stalls(t *testing.T, port int) {
+	pi, got := r.pi(port, bootrom.Zero2, 2)
+	pi.Stalls = romTries - 1
+	if _, err := pi.ROM(r.minds(t.Context(), usbPath(port))); err != nil || len(got["bootcode.bin"]) != 40_000 {
+		t.Errorf("%s: took %d bytes of bootcode, want 40000: %v", usbPath(port), len(got["bootcode.bin"]), err)
+	}
+	r.await(usbPath(port), Retried, romTries-1)
+	pi.Stalls = romTries
+	if _, err := pi.ROM(r.minds(t.Context(), usbPath(port))); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("%s: a ROM that stalls for ever ends with %v", usbPath(port), err)
+	}
+	r.await(usbPath(port), Failed, 1)
 }
 
 // once has a server that ends with the first Pi that has its system.

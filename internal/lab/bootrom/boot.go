@@ -49,7 +49,7 @@ func System(kernel, initramfs, deviceTree string, overlays ...string) func(*Host
 			}
 		}
 		for _, overlay := range overlays {
-			if err := h.overlay(overlay); err != nil {
+			if err := h.FetchOverlay(overlay); err != nil {
 				return err
 			}
 		}
@@ -57,12 +57,14 @@ func System(kernel, initramfs, deviceTree string, overlays ...string) func(*Host
 	}
 }
 
-func (h *Host) overlay(name string) error {
+// FetchOverlay asks for an overlay of the device tree by the names that it may have. One
+// that is not there is no error: firmware goes on without it.
+func (h *Host) FetchOverlay(name string) error {
 	for _, suffix := range []string{".dtbo", "-overlay.dtb", ".dtb"} {
 		_, err := h.Fetch("overlays/" + name + suffix)
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return nil // firmware goes on without it
+	return nil
 }

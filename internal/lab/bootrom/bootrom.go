@@ -26,6 +26,7 @@ type Pi struct {
 	Product    uint16
 	Interfaces int // 1, or 2 as some Zero 2 W show them
 	Refusals   int // how often the ROM refuses bootcode before it takes it
+	Stalls     int // how often the ROM stalls before it takes the announcement of bootcode
 	// Port has a device on the Pi's port until ctx ends.
 	Port func(ctx context.Context, d usb.Device) error
 	// Files hears of each file that was fetched. It may be nil.
@@ -55,6 +56,7 @@ func (p *Pi) on(ctx context.Context, serial uint8, program func(context.Context,
 // then so many bytes, and says 0.
 func (p *Pi) ROM(ctx context.Context) (bootcode []byte, err error) {
 	err = p.on(ctx, 0, func(ctx context.Context, c *connection) error {
+		c.stalls.Store(int32(p.Stalls))
 		for try := 0; ; try++ {
 			head, err := c.take(ctx)
 			if err != nil {

@@ -3,6 +3,7 @@ package bootrom
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"clusterctrl/internal/lab/usb"
 	"clusterctrl/internal/linux/usbip"
@@ -20,6 +21,8 @@ type connection struct {
 
 	saying bool          // the control transfer under way is what the program says
 	said   chan struct{} // the host has it
+
+	stalls atomic.Int32 // how many announcements are refused yet
 
 	lengthOnly bool // the answer to the last message is a length
 	missing    int  // bytes that are announced and have not come
@@ -63,6 +66,9 @@ func (c *connection) Control(ctx context.Context, s usb.Setup, _ []byte) ([]byte
 	length := int(s.Value) | int(s.Index)<<16
 	switch {
 	case s.Request != 0:
+		return nil, usb.ErrStall
+	case s.Type == usb.VendorOut && c.stalls.Load() > 0:
+		c.stalls.Add(-1)
 		return nil, usb.ErrStall
 	case s.Type == usb.VendorOut && c.missing == 0:
 		return nil, c.announced(ctx, length)
