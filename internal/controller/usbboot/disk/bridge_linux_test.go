@@ -13,6 +13,9 @@ import (
 	"clusterctrl/internal/node"
 )
 
+// A bridge that has an address of its own keeps it, so that nodes need not ask again.
+const bridgeOptions = " address 02:00:00:00:00:01 type bridge stp_state 0 forward_delay 0"
+
 const inNamespace = "CLUSTERCTRL_TEST_NAMESPACE"
 
 // TestRunOnBridge runs the service on a bridge that comes, goes and comes again, with
@@ -43,13 +46,13 @@ func TestRunOnBridge(t *testing.T) {
 	go func() { ended <- s.Run(ctx) }()
 
 	for _, bridge := range []string{"br0", "brint"} {
-		n.sh("ip link add " + bridge + " type bridge stp_state 0 forward_delay 0\nip link set " + bridge + " up")
+		n.sh("ip link add " + bridge + bridgeOptions + "\nip link set " + bridge + " up")
 	}
 	n.sh("ip address add 172.19.180.254/24 dev brint")
 	n.node("p5", "172.19.180.5", "brint")
-	n.node("stranger", "172.19.180.99", "br0")
+	n.node("stranger", "172.19.180.6", "br0")
 	n.node("none", "172.19.180.253", "brint")
-	n.sh("ip route add 172.19.180.99 dev br0") // there is a way back
+	n.sh("ip route add 172.19.180.6 dev br0") // there is a way back
 	n.connects("p5", "p5")
 	for _, other := range []struct{ as, name string }{{"p5", "p6"}, {"stranger", ""}, {"none", "p5"}} {
 		if out, err := n.info(other.as, other.name); err == nil {
@@ -60,7 +63,7 @@ func TestRunOnBridge(t *testing.T) {
 	// What takes the bridge down, as a restart of the network does, is survived.
 	n.sh(`
 		ip link del brint
-		ip link add brint type bridge stp_state 0 forward_delay 0
+		ip link add brint` + bridgeOptions + `
 		ip link set brint up
 		ip address add 172.19.180.254/24 dev brint
 		ip link set p5-0 master brint`)
