@@ -50,7 +50,7 @@ var rooms = map[string][]string{
 	"lab":                    {"node", "image/provision", "format/mbr", "format/fat", "tree/rootfs", "image/diskimage", "linux/initramfs", "linux/kmod", "lab/board", "lab/cable", "lab/inside", "lab/usb"},
 	"controller/rpiboot":     {"linux/uevent", "linux/usbfs"},
 	"controller/usbboot/nfs": {"node", "format/xz", "linux/initramfs", "linux/kmod", "tree/edit", "tree/recipe", "tree/rootfs"},
-	"pi/usbroot":             {"node", "linux/initramfs", "pi/gadget"},
+	"pi/usbroot":             {"node", "linux/initramfs", "pi/gadget", "format/ext4", "format/mbr", "linux/nbd", "linux/uevent"},
 	"image/archive":          {"format/ext4", "tree/rootfs"},
 	"image/nfsroot":          {"image/archive", "image/packed", "linux/initramfs", "linux/kmod", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"lab/bootrom":            {"lab/usb", "linux/usbip"},

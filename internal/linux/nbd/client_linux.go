@@ -92,6 +92,9 @@ func (n *Negotiated) choose(name string) error {
 // Size is the size of the disk in bytes.
 func (n *Negotiated) Size() uint64 { return n.size }
 
+// Close ends a connection that the kernel is not given.
+func (n *Negotiated) Close() error { return n.conn.Close() }
+
 // The kernel's generic netlink family for its client, with commands and attributes
 // (linux/nbd-netlink.h).
 const (

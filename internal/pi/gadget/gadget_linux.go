@@ -154,12 +154,18 @@ func mayUnbind() error {
 	return nil
 }
 
-// usbBootMount returns a mount from [node.NFSNet], to which only a gadget leads,
-// out of the text of /proc/mounts.
+// usbBootMount returns a mount from [node.NFSNet], or of a network block device, to
+// which only a gadget leads, out of the text of /proc/mounts.
 func usbBootMount(mounts string) (source, dir string) {
 	for line := range strings.Lines(mounts) {
 		fields := strings.Fields(line) // a blank in a name is written \040
-		if len(fields) < 3 || !strings.HasPrefix(fields[2], "nfs") {
+		if len(fields) < 3 {
+			continue
+		}
+		if strings.HasPrefix(fields[0], "/dev/nbd") {
+			return fields[0], fields[1]
+		}
+		if !strings.HasPrefix(fields[2], "nfs") {
 			continue
 		}
 		host, _, _ := strings.Cut(fields[0], ":")

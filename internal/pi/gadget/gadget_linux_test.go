@@ -42,6 +42,7 @@ func TestUSBBootMount(t *testing.T) {
 		{"card", "/dev/mmcblk0p2 / ext4 rw 0 0\nproc /proc proc rw 0 0\n", "", ""},
 		{"USB boot", "rootfs / rootfs rw 0 0\n" + root + " / nfs rw,vers=3,addr=172.19.180.254 0 0\n", root, "/"},
 		{"version 4", root + " / nfs4 rw 0 0\n", root, "/"},
+		{"disk", "/dev/nbd0p2 / ext4 rw 0 0\n", "/dev/nbd0p2", "/"},
 		{"under an overlay", "overlay / overlay rw 0 0\n" + root + " /media/root-ro nfs ro 0 0\n", root, "/media/root-ro"},
 		{"of another network", "192.168.1.2:/pi / nfs rw,addr=192.168.1.2 0 0\n", "", ""},
 		{"by name", "nas:/home /home nfs rw 0 0\n", "", ""},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +31,10 @@ const self node.ID = 5
 // and an NFS server of its own. Thus /init, which is [Main], finds what it finds on a
 // Pi, and what it starts at the end is this test again, from NFS: see [inSystem].
 func TestMachine(t *testing.T) {
+	if vm.Inside() && onDisk() {
+		inDiskSystem(t)
+		return
+	}
 	if vm.Inside() {
 		inSystem(t)
 		return
@@ -53,6 +58,9 @@ func TestMain(m *testing.M) {
 			fmt.Println("test:", err)
 		}
 		_ = Main(os.Args)
+	case os.Args[0] == keeperName:
+		fmt.Println("keeper:", Main(os.Args))
+		os.Exit(1)
 	case len(os.Args) > 1 && os.Args[1] == "controller":
 		if err := control(); err != nil {
 			fmt.Println("controller:", err)
@@ -74,6 +82,7 @@ func start() error {
 	if err := controller.Start(); err != nil {
 		return err
 	}
+	os.Setenv(controllerPID, strconv.Itoa(controller.Process.Pid))
 	go func() {
 		card, err := farEnd()
 		if err == nil {
@@ -85,6 +94,9 @@ func start() error {
 	}()
 	return nil
 }
+
+// controllerPID is the variable that tells the system which process the controller is.
+const controllerPID = "CONTROLLER_PID"
 
 // farEnd waits for the controller's end of the cable in this network namespace.
 func farEnd() (netlink.Link, error) {
@@ -108,6 +120,9 @@ func mac(id node.ID) net.HardwareAddr {
 
 // control is the controller: it exports its root, which has a node's in it.
 func control() error {
+	if onDisk() {
+		return serveDisk()
+	}
 	if err := export(); err != nil {
 		return err
 	}
@@ -115,15 +130,19 @@ func control() error {
 	if err != nil {
 		return err
 	}
-	vlan := &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "nfs", ParentIndex: card.Attrs().Index}, VlanId: node.NFSVLAN}
-	address := &netlink.Addr{IPNet: &net.IPNet{IP: node.ControllerNFSAddr.AsSlice(), Mask: net.CIDRMask(24, 32)}}
-	err = errors.Join(netlink.LinkSetUp(card), netlink.LinkAdd(vlan), netlink.AddrAdd(vlan, address), netlink.LinkSetUp(vlan))
-	if err != nil {
+	if err := giveAddress(card); err != nil {
 		return err
 	}
 	for { // the kernel is the server as long as its namespace is there
 		_ = unix.Pause()
 	}
+}
+
+// giveAddress makes a network card the controller's end of the VLAN.
+func giveAddress(card netlink.Link) error {
+	vlan := &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "nfs", ParentIndex: card.Attrs().Index}, VlanId: node.NFSVLAN}
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: node.ControllerNFSAddr.AsSlice(), Mask: net.CIDRMask(24, 32)}}
+	return errors.Join(netlink.LinkSetUp(card), netlink.LinkAdd(vlan), netlink.AddrAdd(vlan, address), netlink.LinkSetUp(vlan))
 }
 
 // exported is what becomes the controller's root.
