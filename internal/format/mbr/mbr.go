@@ -115,6 +115,36 @@ func Grow(disk Device, diskSize int64, n int, size int64) error {
 	return writeSector(disk, raw, s)
 }
 
+// Set makes the partitions of a disk of diskSize bytes what is wanted. What was in one
+// that moves stays where it was.
+func Set(disk Device, diskSize int64, wanted [4]Partition) error {
+	raw, s, err := readSector(disk)
+	if err != nil {
+		return err
+	}
+	for i, p := range wanted {
+		if p == s.table().Partitions[i] {
+			continue
+		}
+		if p.Start%SectorSize != 0 || p.Size%SectorSize != 0 || p.end()/SectorSize > 1<<32-1 {
+			return fmt.Errorf("partition %d: %d bytes at %d: want whole sectors of %d, below the 2^32nd", i+1, p.Size, p.Start, SectorSize)
+		}
+		first, size := p.Start/SectorSize, p.Size/SectorSize
+		if size == 0 {
+			s.Entries[i] = entry{}
+			continue
+		}
+		s.Entries[i] = entry{
+			Status: s.Entries[i].Status, Type: p.Type, First: uint32(first), Size: uint32(size),
+			FirstCHS: chs(first), LastCHS: chs(first + size - 1),
+		}
+	}
+	if err := s.table().check(diskSize); err != nil {
+		return err
+	}
+	return writeSector(disk, raw, s)
+}
+
 // readSector returns the first sector both as it is and decoded.
 func readSector(disk io.ReaderAt) ([]byte, sector, error) {
 	raw := make([]byte, SectorSize)

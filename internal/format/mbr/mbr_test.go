@@ -140,6 +140,44 @@ func TestGrow(t *testing.T) {
 	}
 }
 
+func TestSet(t *testing.T) {
+	boot, root := Partition{0x0c, 1024, 4096}, Partition{0x83, 4 * MiB, 4 * MiB}
+	between, moved := Partition{0xda, 4 * MiB, 2 * MiB}, Partition{0x83, 6 * MiB, 4 * MiB}
+	for _, tt := range []struct {
+		name   string
+		wanted [4]Partition
+		want   string
+	}{
+		{"as it is", [4]Partition{boot, root}, ""},
+		{"one between two", [4]Partition{boot, moved, between}, ""},
+		{"none", [4]Partition{}, ""},
+		{"over another", [4]Partition{boot, root, between}, "partitions 2 and 3 overlap"},
+		{"over the end", [4]Partition{boot, {0x83, 14 * MiB, 4 * MiB}}, "partition 2 ends at byte 18874368 of a disk of 16777216"},
+		{"part of a sector", [4]Partition{boot, {0x83, 4 * MiB, 100}}, "partition 2: 100 bytes at 4194304: want whole sectors of 512, below the 2^32nd"},
+		{"beyond 32 bits", [4]Partition{boot, {0x83, 2 << 40, MiB}}, "partition 2: 1048576 bytes at 2199023255552: want whole sectors of 512, below the 2^32nd"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := disk(entry{Status: 0x80, Type: 0x0c, First: 2, Size: 8}, entry{Type: 0x83, First: 8192, Size: 8192})
+			old := bytes.Clone(d)
+			if err := Set(d, 16*MiB, tt.wanted); text(err) != tt.want {
+				t.Fatalf("got error %q, want %q", text(err), tt.want)
+			}
+			if tt.want != "" {
+				if !bytes.Equal(d, old) {
+					t.Error("a refused change was made")
+				}
+				return
+			}
+			if table, err := Read(d, 16*MiB); err != nil || table.Partitions != tt.wanted {
+				t.Errorf("got %+v, %v; want %+v", table.Partitions, err, tt.wanted)
+			}
+			if !bytes.Equal(d[:446], old[:446]) || tt.wanted[0] == boot && d[446] != 0x80 {
+				t.Error("boot code, id or the status of partition 1 changed")
+			}
+		})
+	}
+}
+
 func TestCHS(t *testing.T) {
 	for _, tt := range []struct {
 		sector int64
