@@ -37,7 +37,7 @@ var rooms = map[string][]string{
 	"image/settings":         {"node", "tree/defaults", "tree/rootfs"},
 	"image/diskimage":        {"format/mbr", "format/xz"},
 	"image/packed":           {"format/mbr", "format/xz", "image/diskimage"},
-	"image/provision":        {"node", "format/mbr", "format/fat", "format/ext4", "tree/rootfs", "tree/defaults", "tree/edit", "tree/recipe", "image/settings", "image/diskimage", "image/packed", "image/nfsroot"},
+	"image/provision":        {"node", "format/mbr", "format/fat", "format/ext4", "tree/rootfs", "tree/defaults", "tree/edit", "tree/recipe", "image/settings", "image/diskimage", "image/packed", "image/nfsroot", "format/condensed", "image/card"},
 	"image/serve":            {"node", "tree/rootfs", "image/card", "image/diskimage", "image/packed", "image/provision"},
 	"image/payload":          {"node", "tree/rootfs"},
 	"pi/firstboot":           {"node", "format/mbr", "format/fat", "tree/defaults", "tree/rootfs", "tree/edit", "tree/recipe", "linux/uevent"},

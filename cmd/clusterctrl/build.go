@@ -33,6 +33,10 @@ unless -o names another. They have BASE's settings, and all that was changed in 
 since. Where the file system can share blocks (btrfs, XFS, APFS), 252 nodes take the
 space of one.
 
+With --with-nodes N, the controller's image also holds, in a partition of its own, an
+image that p1 to pN share: nodes without cards, which start over USB. Only the
+controller needs a card then. Build says how large a one.
+
 BASE is an .img file, as it is or packed as .xz, .gz, .zst or .zip, or the http or
 https address of one; "-" is standard input, "sample" a small image that comes with
 this program and does not boot. An image from an address is checked against the
@@ -70,6 +74,9 @@ const buildExample = `  # a controller and four nodes, into the folder out
   # nodes without cards: the controller's image, and what "usbboot add" takes there
   clusterctrl build base.img.xz --nodes 0 --usbboot -o out
 
+  # one card for a controller and four nodes without cards
+  clusterctrl build base.img.xz --with-nodes 4 --no-nat -o out
+
   # ten nodes that log "anna" in by key, with the network card that Windows 11 has a driver for
   clusterctrl build base.img.xz --nodes 10 --user anna --password-file secret.txt \
       --ssh --authorized-keys ~/.ssh/id_ed25519.pub --gadget ncm -o out`
@@ -81,6 +88,7 @@ type buildFlags struct {
 	force, keep, sums      bool
 	dryRun, stat, json     bool
 	nodes, revision        int
+	withNodes              int
 	only                   []string
 	noNAT                  bool
 }
@@ -99,6 +107,7 @@ func buildCommand() *cobra.Command {
 	fl.SortFlags = false
 	fl.StringVarP(&f.dir, "output", "o", "", "make the images in `DIR` (default: here, or beside IMAGE)")
 	fl.IntVarP(&f.nodes, "nodes", "n", 0, "make `N` node images, 0 to 252 (default 4)")
+	fl.IntVar(&f.withNodes, "with-nodes", 0, "give `N` nodes without cards an image to share on the controller's card, and make no others")
 	fl.StringSliceVar(&f.only, "only", nil, "make the images of these `ROLES` and no others: p5, p7-p9, cnat ...")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "print what would change in each image as a diff, make nothing")
 	fl.BoolVar(&f.stat, "stat", false, "with --dry-run, list the files that would change, without the diff")
@@ -169,6 +178,9 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 	if err != nil {
 		return err
 	}
+	if err := f.checkWithNodes(cmd); err != nil {
+		return err
+	}
 	if role, built := provision.BuiltRole(base); built {
 		return f.more(cmd, base, role, provision.MoreOptions{Roles: only, Existing: existing, Format: format})
 	}
@@ -178,6 +190,7 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 	}
 	defer closeBase()
 	o.Dir, o.Existing, o.Sums, o.Format, o.NFSRoot, o.Only = cmp.Or(f.dir, "."), existing, f.sums, format, archive, only
+	o.WithNodes = f.withNodes
 	show := display(cmd)
 	defer show.Wait()
 	o.Progress = show.Start
@@ -203,6 +216,22 @@ func (f buildFlags) onlyRoles(cmd *cobra.Command) ([]node.Role, error) {
 		}
 	}
 	return parseRoles(f.only)
+}
+
+// checkWithNodes refuses what makes no sense beside nodes that share an image.
+func (f buildFlags) checkWithNodes(cmd *cobra.Command) error {
+	if !cmd.Flags().Changed("with-nodes") {
+		return nil
+	}
+	for _, flag := range []string{"nodes", "only", "branded"} {
+		if cmd.Flags().Changed(flag) {
+			return usagef("--%s and --with-nodes: want one of them", flag)
+		}
+	}
+	if f.withNodes < 1 || f.withNodes > int(node.MaxID) {
+		return usagef("--with-nodes %d: want 1 to %d", f.withNodes, node.MaxID)
+	}
+	return nil
 }
 
 // format is how the images are to be compressed, if they are.
@@ -268,6 +297,7 @@ func existing(force, keep bool) (diskimage.Existing, error) {
 // override lets flags win over settings that are about a set of images.
 func (f buildFlags) override(s *settings.Settings, set func(flag string, assign func())) {
 	set("nodes", func() { s.SetNodes(f.nodes) })
+	set("with-nodes", func() { s.SetNodes(0) })
 	set("revision", func() { s.Revision = f.revision })
 	set("no-nat", func() { s.NAT = !f.noNAT })
 }

@@ -12,7 +12,7 @@ import (
 
 // more makes the images of other roles from one that build made, as o and the flags say.
 func (f buildFlags) more(cmd *cobra.Command, image string, role node.Role, o provision.MoreOptions) error {
-	if err := refuseSettings(cmd, append([]string{"no-nat", "revision", "usbboot"}, settingFlags...), "the image was made already, and has its settings"); err != nil {
+	if err := refuseSettings(cmd, append([]string{"no-nat", "with-nodes", "revision", "usbboot"}, settingFlags...), "the image was made already, and has its settings"); err != nil {
 		return err
 	}
 	if len(o.Roles) == 0 {

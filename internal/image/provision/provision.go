@@ -45,6 +45,10 @@ type Options struct {
 	Format   packed.Format  // compress them so, if it is not empty; Branded must be false
 	NFSRoot  nfsroot.Format // make an archive of a root for nodes without cards, too, if it is not empty
 
+	// WithNodes is for how many nodes, which have no cards, a controller's image also
+	// holds an image that they share, 0 for none. Only controllers get images then.
+	WithNodes int
+
 	Only     []node.Role       // make the images of these roles; empty: those that Settings ask for
 	Settings settings.Settings // checked ones
 	Time     time.Time         // stamped on what is changed; zero: when the base was last written
@@ -114,6 +118,9 @@ func Build(ctx context.Context, o Options) (Result, error) {
 	if err := b.edit(ctx, guess); err != nil {
 		return Result{}, fmt.Errorf("%s: %w", o.imageName(in), err)
 	}
+	if err := b.addNodes(ctx); err != nil {
+		return Result{}, err
+	}
 	if err := b.rename(); err != nil {
 		return Result{}, err
 	}
@@ -175,8 +182,8 @@ func (b *build) decode(ctx context.Context, in *diskimage.Input) error {
 		b.ready = 0
 	case diskimage.SharesBlocks(b.Dir):
 		layout, b.ready = diskimage.FewExtents, 1
-	case b.Settings.Grows():
-		b.ready = 1 // resize2fs works on one file
+	case b.Settings.Grows(), b.WithNodes > 0:
+		b.ready = 1 // they work on one file
 	}
 	var files []*os.File
 	for _, f := range b.raw() {

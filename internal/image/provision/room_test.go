@@ -107,12 +107,17 @@ func freeInodes(t *testing.T, file string) int {
 }
 
 func buildFrom(file, dir string) error {
-	s := settings.Default()
-	s.SetNodes(2)
-	_, err := Build(context.Background(), Options{Base: file, Dir: dir, Settings: s, Programs: func(rootfs.Arch) (map[string][]byte, error) {
-		return map[string][]byte{node.Program: []byte("program"), node.ReconfigPath: []byte("first boot")}, nil
-	}})
+	_, err := Build(context.Background(), options(file, dir, 2))
 	return err
+}
+
+// options are those of a build for so many nodes.
+func options(file, dir string, nodes int) Options {
+	s := settings.Default()
+	s.SetNodes(nodes)
+	return Options{Base: file, Dir: dir, Settings: s, Programs: func(rootfs.Arch) (map[string][]byte, error) {
+		return map[string][]byte{node.Program: []byte("program"), node.ReconfigPath: []byte("first boot")}, nil
+	}}
 }
 
 func mustBuild(t *testing.T, file, dir string) {
