@@ -12,6 +12,7 @@ import (
 	"clusterctrl/internal/controller/fence"
 	"clusterctrl/internal/controller/nat"
 	"clusterctrl/internal/controller/power"
+	"clusterctrl/internal/controller/usbboot/disk"
 	"clusterctrl/internal/node"
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -64,7 +65,7 @@ func (c *controller) init(cmd *cobra.Command) error {
 	opened := c.open()
 	errs = append(errs, opened)
 	running, err := c.startBoards()
-	errs = append(errs, err)
+	errs = append(errs, err, disk.Dir{Path: node.Disks}.Welcome())
 	errs = append(errs, c.linkBoot())
 	errs = append(errs, c.boards.Close(), makeLastDir(power.LastDir), ready())
 	if opened != nil {

@@ -28,11 +28,23 @@ func (d Dir) baseFile(sum [sha256.Size]byte) string {
 	return filepath.Join(d.Path, baseDir, hex.EncodeToString(sum[:])+baseExt)
 }
 
-// openBase opens a base that is the one that disks were made over.
-func (d Dir) openBase(b Base) (*os.File, error) {
+// An openedBase is a base that is read.
+type openedBase interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// openBase opens a base that is the one that disks were made over: a file, or the image on
+// the controller's card.
+func (d Dir) openBase(b Base) (openedBase, error) {
 	name := d.baseFile(b.Sum)
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
+		if card, err := d.openCard(); err == nil && card.base() == b {
+			return card, nil
+		} else if err == nil {
+			card.Close()
+		}
 		return nil, fmt.Errorf("its base is missing: want an image with SHA-256 %x as %s", b.Sum, name)
 	}
 	if err != nil {

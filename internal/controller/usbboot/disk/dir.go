@@ -18,6 +18,9 @@ import (
 // node's name. No node can write there.
 type Dir struct {
 	Path string
+	// Card is the partition with the image that the controller's card brought for its
+	// nodes; empty: the third one beside the root.
+	Card string
 	// Force resets and removes the disks of nodes that are connected, too. Their
 	// connections end.
 	Force bool
@@ -119,7 +122,8 @@ func (d Dir) lock() (unlock func(), err error) {
 // An opened disk is one that no other program changes or uses until Close.
 type opened struct {
 	*Disk
-	file, base *os.File
+	file *os.File
+	base openedBase
 }
 
 // open opens a node's disk.
@@ -205,20 +209,36 @@ func (d Dir) Add(ctx context.Context, a Addition, ids ...node.ID) error {
 		return err
 	}
 	defer unlock()
+	if err := d.without(ids); err != nil {
+		return err
+	}
+	base, sectors, err := d.unpack(ctx, a, ids)
+	if err == nil {
+		err = d.makeAll(a.size(base), base, sectors, ids)
+	}
+	if err != nil {
+		return errors.Join(full(err), d.removeUnused())
+	}
+	return nil
+}
+
+// without reports a node that has a disk already.
+func (d Dir) without(ids []node.ID) error {
 	for _, id := range ids {
 		if _, err := os.Lstat(d.file(id)); err == nil {
 			return fmt.Errorf("%v has a disk already: remove it first, or reset it", id)
 		}
 	}
-	base, sectors, err := d.unpack(ctx, a, ids)
-	if err == nil {
-		err = d.make(a.size(base), base, sectors, ids)
-	}
-	if err != nil {
+	return nil
+}
+
+// makeAll makes disks over a base: all, or after an error none.
+func (d Dir) makeAll(size int64, base Base, sectors []Sector, ids []node.ID) error {
+	if err := d.make(size, base, sectors, ids); err != nil {
 		for _, id := range ids {
 			os.Remove(d.part(id))
 		}
-		return errors.Join(full(err), d.removeUnused())
+		return err
 	}
 	for _, id := range ids {
 		if err := os.Rename(d.part(id), d.file(id)); err != nil {
