@@ -61,7 +61,6 @@ var rooms = map[string][]string{
 	"lab/labtest":             {"format/mbr", "linux/initramfs"},
 	"lab/labtest/guest":       {"linux/initramfs", "linux/uevent"},
 	"lab/labtest/vm":          {"lab", "lab/labtest", "lab/labtest/guest"},
-	"controller/usbboot/disk": {"node", "format/mbr", "format/fat", "linux/nbd", "linux/uevent", "tree/recipe", "tree/rootfs"},
 	// Programs of the tests' machines.
 	"lab/labtest/editor":    {"lab/labtest/guest"},
 	"lab/labtest/restarter": {"lab/labtest/guest"},
