@@ -107,11 +107,11 @@ func (w writer) Write(p []byte) (int, error) {
 }
 
 // Modules that /init needs. The others are there in some kernels alone: in those of
-// Raspberry Pi OS the NFS client is built in, as is the driver for what connects a Pi's
+// Raspberry Pi OS the NFS client and ext4 are built in, as is the driver for what connects a Pi's
 // USB controller to its port.
 var (
-	modules = []string{"libcomposite", "usb_f_ecm", "usb_f_ncm", "usb_f_rndis", "usb_f_acm", "dwc2", "8021q"}
-	alsoIf  = []string{"phy-generic", "nfsv3", "nfsv4"}
+	modules = []string{"libcomposite", "usb_f_ecm", "usb_f_ncm", "usb_f_rndis", "usb_f_acm", "dwc2", "8021q", "nbd"}
+	alsoIf  = []string{"phy-generic", "nfsv3", "nfsv4", "ext4"}
 )
 
 // Initramfs returns the initramfs of each kernel in a tree, by its name in the boot

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 	"clusterctrl/internal/image/card"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/recipe"
+	"clusterctrl/internal/tree/rootfs"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -25,9 +28,19 @@ import (
 func TestWithNodes(t *testing.T) {
 	from := base(t, "base.img", 0)
 	plain, dir := t.TempDir(), t.TempDir()
-	mustBuild(t, from, plain)
 	o := options(from, dir, 0)
 	o.WithNodes = 3
+	if _, err := Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), "nodes without cards cannot start from it: ") {
+		t.Errorf("without a kernel: %v", err)
+	}
+	addKernel(t, from)
+	program := func(rootfs.Arch) ([]byte, error) { return []byte("first program"), nil }
+	o.USBRoot = program
+	without := options(from, plain, 0)
+	without.USBRoot = program
+	if _, err := Build(t.Context(), without); err != nil {
+		t.Fatal(err)
+	}
 	result, err := Build(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -50,8 +63,45 @@ func TestWithNodes(t *testing.T) {
 			t.Errorf("partition %d is not what it is without nodes", i+1)
 		}
 	}
+	if _, err := open(t, after).Stat("boot/firmware/clusterctrl-initramfs8"); err != nil {
+		t.Error(err)
+	}
 	readsAs(t, after, between, before)
 	grows(t, after)
+}
+
+// addKernel puts a kernel with all modules that a node without a card needs into an image.
+func addKernel(t *testing.T, image string) {
+	t.Helper()
+	f, err := os.OpenFile(image, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := rootfs.OpenImage(f, info.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, index := "usr/lib/modules/6.12.25+rpt-rpi-v8", ""
+	for _, name := range []string{"usr/lib/modules", dir, dir + "/kernel"} {
+		if err := tree.Mkdir(name, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"libcomposite", "usb_f_ecm", "usb_f_ncm", "usb_f_rndis", "usb_f_acm", "dwc2", "8021q", "nbd"} {
+		file := "kernel/" + name + ".ko"
+		index += file + ":\n"
+		if err := tree.WriteFile(dir+"/"+file, []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(tree.WriteFile(dir+"/modules.dep", []byte(index), 0o644), tree.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // readsAs compares the nodes' image in a partition with the image that is in a file.

@@ -262,7 +262,12 @@ func (o Options) plan(image *rootfs.Image) (recipe.System, edit.Plan, error) {
 		return recipe.System{}, nil, err
 	}
 	image.SetTime(o.timeOf(image))
-	plan, err := edit.NewPlan(image, recipe.Controller(system, programs))
+	edits := recipe.Controller(system, programs)
+	start, err := o.diskStart(image, system)
+	if err != nil && o.WithNodes > 0 {
+		return recipe.System{}, nil, fmt.Errorf("nodes without cards cannot start from it: %w", err)
+	}
+	plan, err := edit.NewPlan(image, append(edits, start...))
 	return system, plan, err
 }
 
