@@ -152,7 +152,7 @@ func TestSet(t *testing.T) {
 		{"one between two", [4]Partition{boot, moved, between}, ""},
 		{"none", [4]Partition{}, ""},
 		{"over another", [4]Partition{boot, root, between}, "partitions 2 and 3 overlap"},
-		{"over the end", [4]Partition{boot, {0x83, 14 * MiB, 4 * MiB}}, "partition 2 ends at byte 18874368 of a disk of 16777216"},
+		{"over the end", [4]Partition{boot, {0x83, 14 * MiB, 4 * MiB}}, "it is cut short: partition 2 ends at 18 MiB, and there are 16 MiB"},
 		{"part of a sector", [4]Partition{boot, {0x83, 4 * MiB, 100}}, "partition 2: 100 bytes at 4194304: want whole sectors of 512, below the 2^32nd"},
 		{"beyond 32 bits", [4]Partition{boot, {0x83, 2 << 40, MiB}}, "partition 2: 1048576 bytes at 2199023255552: want whole sectors of 512, below the 2^32nd"},
 	} {

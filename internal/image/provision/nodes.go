@@ -64,7 +64,7 @@ func (b *build) addNodes(ctx context.Context) error {
 	if err := mbr.Set(disk, b.size, [4]mbr.Partition{boot, root, between}); err != nil {
 		return err
 	}
-	b.result.Notes = append(b.result.Notes, b.cardNote(size))
+	b.Notes = append(b.Notes, b.cardNote(size))
 	return nil
 }
 

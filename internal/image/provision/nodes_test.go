@@ -46,7 +46,7 @@ func TestWithNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(result.Files) != 2 || !strings.Contains(strings.Join(result.Notes, "\n"), "want a card of 8 GB") {
-		t.Errorf("built %q, with the notes %q", result.Files, result.Notes)
+		t.Errorf("built %v, with the notes %q", result.Files, result.Notes)
 	}
 	before, after := filepath.Join(plain, imageOf(t, plain, "CBRIDGE")), filepath.Join(dir, imageOf(t, dir, "CBRIDGE"))
 	old, new := sfdisk(t, before), sfdisk(t, after)
