@@ -34,6 +34,10 @@ const changedInAll = `
 + -rw-r--r-- 0:0 usr/share/clusterctrl/interfaces.cnat
 + -rw-r--r-- 0:0 usr/share/clusterctrl/issue.c
 + -rw-r--r-- 0:0 usr/share/clusterctrl/issue.p
++ -rwxr-xr-x 0:0 etc/initramfs/post-update.d/zz-clusterctrl
++ -rwxr-xr-x 0:0 etc/kernel/postinst.d/zz-clusterctrl
++ -rwxr-xr-x 0:0 etc/kernel/postrm.d/zz-clusterctrl
++ -rwxr-xr-x 0:0 usr/share/clusterctrl/usbroot-clusterctrl
 + -rwxr-xr-x 0:0 usr/sbin/clusterctrl
 + -rwxr-xr-x 0:0 usr/sbin/reconfig-clusterctrl
 + drwxr-xr-x 0:0 etc/minicom
@@ -91,6 +95,7 @@ func perNode() string {
 
 // What a build changes in the boot partition.
 const changedInBoot = `
++ clusterctrl-initramfs8
 ~ cmdline.txt
 ~ config.txt
 `
