@@ -49,33 +49,55 @@ func diskCommand() *cobra.Command {
 
 const diskAddHelp = `Add makes a disk for each of NODES over IMAGE, an image that was built by clusterctrl and
 not booted: a controller's or any node's, compressed or not. Nodes whose disks are over
-the same image share it. A disk has 8 GB, or what --size says; the node's first start
+the same image share it. Without IMAGE, it is the one that the controller's own card
+brought (clusterctrl build --with-nodes), which made disks for its nodes at the
+controller's first start. A disk has 8 GB, or what --size says; the node's first start
 extends its root over that. It takes space on the controller only as it is written to.`
 
 func diskAddCommand(disks *disk.Dir) *cobra.Command {
 	var size settings.Size
 	cmd := &cobra.Command{
-		Use:   "add NODES... IMAGE",
+		Use:   "add NODES... [IMAGE]",
 		Short: "Make disks over an image",
 		Long:  diskAddHelp,
-		Example: `  sudo clusterctrl disk add p5 cluster-p5.img
+		Example: `  sudo clusterctrl disk add p5
+  sudo clusterctrl disk add p5 cluster-p5.img
   sudo clusterctrl disk add p1-p4 p7 cluster-CBRIDGE.img.xz --size 16G`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) < 2 {
-				return usagef("disk add: got %d arguments: want nodes and an image", len(args))
+			if len(args) == 0 {
+				return usagef("disk add: want nodes, and an image if the controller's card brought none")
 			}
-			return nodeSets(1)(cmd, args[:len(args)-1])
+			nodes, _ := nodesAndImage(args)
+			return nodeSets(1)(cmd, nodes)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ids, err := node.ParseSet(args[:len(args)-1], nil)
+			nodes, image := nodesAndImage(args)
+			ids, err := node.ParseSet(nodes, nil)
 			if err != nil {
 				return usageError{err}
 			}
-			return addDisks(cmd, *disks, ids, args[len(args)-1], int64(size))
+			if image == "" {
+				err := disks.AddFromCard(int64(size), ids...)
+				if err != nil {
+					return needRoot(err)
+				}
+				return linkDisks(cmd, *disks)
+			}
+			return addDisks(cmd, *disks, ids, image, int64(size))
 		},
 	}
 	cmd.Flags().Var(&size, "size", "give each node a disk of `SIZE`, such as 16G (default: 8G, or the image's size if that is larger)")
 	return cmd
+}
+
+// nodesAndImage splits arguments of which the last one may be an image: what names no
+// nodes is one.
+func nodesAndImage(args []string) (nodes []string, image string) {
+	last := len(args) - 1
+	if _, err := node.ParseSet(args[last:], nil); err == nil || last == 0 {
+		return args, ""
+	}
+	return args[:last], args[last]
 }
 
 func addDisks(cmd *cobra.Command, disks disk.Dir, ids []node.ID, name string, size int64) error {
