@@ -27,17 +27,9 @@ func mountDisk(p Plan) error {
 	if err := startKeeper(); err != nil {
 		return err
 	}
-	disk, err := os.OpenFile(diskDevice, os.O_RDWR, 0) // the kernel now looks for partitions
+	number, err := preparePartition(p)
 	if err != nil {
 		return err
-	}
-	defer disk.Close()
-	number, err := findPartition(disk, p.PARTUUID)
-	if err != nil {
-		return err
-	}
-	if err := extend(disk, number); err != nil {
-		say("partition %d does not grow: %v", number, err)
 	}
 	partition := fmt.Sprintf("%sp%d", diskDevice, number)
 	if err := await(partition); err != nil {
@@ -58,6 +50,24 @@ func mountDisk(p Plan) error {
 	}
 	say("mounted %s, which is on %v", partition, p.Server)
 	return keepNetwork()
+}
+
+// preparePartition returns the number of the root's partition, which it extends where there
+// is room.
+func preparePartition(p Plan) (int, error) {
+	disk, err := os.OpenFile(diskDevice, os.O_RDWR, 0) // the kernel now looks for partitions
+	if err != nil {
+		return 0, err
+	}
+	defer disk.Close() // what was written is synced
+	number, err := findPartition(disk, p.PARTUUID)
+	if err != nil {
+		return 0, err
+	}
+	if err := extend(disk, number); err != nil {
+		say("partition %d does not grow: %v", number, err)
+	}
+	return number, nil
 }
 
 // remount changes the flags of the mounted root.
