@@ -239,7 +239,7 @@ func inDiskSystem(t *testing.T) {
 	if err := unix.Statfs("/", &stat); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := int64(stat.Blocks)*stat.Bsize, int64(diskSize-rootStart)*9/10; got < want {
+	if got, want := int64(stat.Blocks)*int64(stat.Bsize), int64(diskSize-rootStart)*9/10; got < want {
 		t.Errorf("the root has %d MiB, want %d or more", got>>20, want>>20)
 	}
 	for _, name := range []string{"systemd/system/networking.service.d/clusterctrl.conf", "systemd/system/clusterctrl-composite.service.d/disk.conf", "NetworkManager/conf.d/90-clusterctrl.conf"} {
