@@ -3,15 +3,34 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
 
 	"clusterctrl/internal/image/nfsroot"
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/defaults"
 	"clusterctrl/internal/tree/edit"
+	"clusterctrl/internal/tree/recipe"
 	"clusterctrl/internal/tree/rootfs"
 )
+
+// initramfsPrefix begins the names of the initramfs files of a tree. A node whose root is in
+// NFS has no others. On a card or a disk, the vendor's are what the card starts from.
+func initramfsPrefix(tree rootfs.Tree) (string, error) {
+	text, err := rootfs.ReadText(tree, node.SettingsFile[1:])
+	if errors.Is(err, fs.ErrNotExist) {
+		return recipe.InitramfsPrefix, nil // it was never branded
+	}
+	if err != nil {
+		return "", err
+	}
+	if kind, err := defaults.Text(text).Value("TYPE"); err != nil || kind != node.USBBootType {
+		return recipe.InitramfsPrefix, err
+	}
+	return "", nil
+}
 
 // makeInitramfs makes the initramfs of the kernels in a node's tree, of one flavour if
 // release names it.
@@ -29,12 +48,16 @@ func makeInitramfs(root, release string) (err error) {
 	if err != nil {
 		return err
 	}
+	prefix, err := initramfsPrefix(tree)
+	if err != nil {
+		return err
+	}
 	files, err := nfsroot.Initramfs(tree, bootDir, init, release)
 	if err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		file := edit.WriteFile{Name: path.Join(bootDir, name), Data: string(files[name]), Perm: 0o755}
+		file := edit.WriteFile{Name: path.Join(bootDir, prefix+name), Data: string(files[name]), Perm: 0o755}
 		if err := file.Apply(tree); err != nil {
 			return err
 		}
