@@ -18,12 +18,6 @@ const changedInArchive = `
 + -rw-r--r-- 0:0 etc/default/clusterctrl
 + -rw-r--r-- 0:0 etc/systemd/system/clusterctrl-name.service.d/other-name.conf
 + -rw-r--r-- 0:0 etc/systemd/system/networking.service.d/clusterctrl.conf
-+ link etc/initramfs/post-update.d/zz-clusterctrl -> /usr/sbin/clusterctrl
-+ link etc/kernel/postinst.d/zz-clusterctrl -> /usr/sbin/clusterctrl
-+ link etc/kernel/postrm.d/zz-clusterctrl -> /usr/sbin/clusterctrl
-+ -rwxr-xr-x 0:0 usr/share/clusterctrl/usbroot-clusterctrl
-+ drwxr-xr-x 0:0 etc/initramfs
-+ drwxr-xr-x 0:0 etc/initramfs/post-update.d
 + drwxr-xr-x 0:0 etc/systemd/system/clusterctrl-name.service.d
 + drwxr-xr-x 0:0 etc/systemd/system/networking.service.d
 + link etc/systemd/system/getty.target.wants/serial-getty@ttyGS0.service -> /usr/lib/systemd/system/serial-getty@.service

@@ -34,9 +34,6 @@ const changedInAll = `
 + -rw-r--r-- 0:0 usr/share/clusterctrl/interfaces.cnat
 + -rw-r--r-- 0:0 usr/share/clusterctrl/issue.c
 + -rw-r--r-- 0:0 usr/share/clusterctrl/issue.p
-+ -rwxr-xr-x 0:0 etc/initramfs/post-update.d/zz-clusterctrl
-+ -rwxr-xr-x 0:0 etc/kernel/postinst.d/zz-clusterctrl
-+ -rwxr-xr-x 0:0 etc/kernel/postrm.d/zz-clusterctrl
 + -rwxr-xr-x 0:0 usr/share/clusterctrl/usbroot-clusterctrl
 + -rwxr-xr-x 0:0 usr/sbin/clusterctrl
 + -rwxr-xr-x 0:0 usr/sbin/reconfig-clusterctrl
@@ -51,6 +48,9 @@ const changedInAll = `
 + link etc/systemd/system/multi-user.target.wants/clusterctrl-init.service -> /usr/lib/systemd/system/clusterctrl-init.service
 + link etc/systemd/system/ssh.service.wants/clusterctrl-hostkeys.service -> /usr/lib/systemd/system/clusterctrl-hostkeys.service
 + link usr/bin/clusterctrl -> /usr/sbin/clusterctrl
++ link etc/initramfs/post-update.d/zz-clusterctrl -> /usr/sbin/clusterctrl
++ link etc/kernel/postinst.d/zz-clusterctrl -> /usr/sbin/clusterctrl
++ link etc/kernel/postrm.d/zz-clusterctrl -> /usr/sbin/clusterctrl
 + link usr/sbin/clusterhat -> clusterctrl
 + link usr/sbin/composite-clusterctrl -> clusterctrl
 + link usr/sbin/usbboot-init -> clusterctrl

@@ -18,8 +18,14 @@ func DiskStart(s System, initramfs map[string][]byte, program []byte) []edit.Edi
 	for _, name := range slices.Sorted(maps.Keys(initramfs)) {
 		edits = append(edits, edit.WriteFile{Name: path.Join(s.BootDir, InitramfsPrefix+name), Data: string(initramfs[name]), Perm: 0o755})
 	}
-	for _, name := range kernelHooks {
-		edits = append(edits, edit.WriteFile{Name: name, Data: kernelHook, Perm: 0o755})
+	return append(edits, kernelHooks()...)
+}
+
+// kernelHooks have our initramfs made anew when a kernel came or went.
+func kernelHooks() []edit.Edit {
+	var edits []edit.Edit
+	for _, dir := range node.KernelHookDirs {
+		edits = append(edits, edit.Symlink{Target: node.Program, Name: inTree(path.Join(dir, node.KernelHook))})
 	}
 	return edits
 }

@@ -29,9 +29,7 @@ func USBBoot(s System, id node.ID) []edit.Edit {
 	if s.CloudInit {
 		edits = append(edits, edit.WriteFile{Name: "etc/cloud/cloud.cfg.d/99-clusterctrl-usbboot.cfg", Data: keepSize, Perm: 0o644})
 	}
-	for _, dir := range node.KernelHookDirs {
-		edits = append(edits, edit.Symlink{Target: node.Program, Name: inTree(path.Join(dir, node.KernelHook))})
-	}
+	edits = append(edits, kernelHooks()...)
 	return append(edits,
 		createSettings{},
 		newIdentity{s.Release, id},
