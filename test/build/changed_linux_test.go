@@ -95,7 +95,7 @@ func perNode() string {
 
 // What a build changes in the boot partition.
 const changedInBoot = `
-+ clusterctrl-initramfs8
++ -rw-r--r-- 0:0 clusterctrl-initramfs8
 ~ cmdline.txt
 ~ config.txt
 `
