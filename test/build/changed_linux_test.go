@@ -37,6 +37,9 @@ const changedInAll = `
 + -rwxr-xr-x 0:0 usr/share/clusterctrl/usbroot-clusterctrl
 + -rwxr-xr-x 0:0 usr/sbin/clusterctrl
 + -rwxr-xr-x 0:0 usr/sbin/reconfig-clusterctrl
++ drwxr-xr-x 0:0 etc/initramfs
++ drwxr-xr-x 0:0 etc/initramfs/post-update.d
++ drwxr-xr-x 0:0 etc/kernel/postrm.d
 + drwxr-xr-x 0:0 etc/minicom
 + drwxr-xr-x 0:0 usr/lib/systemd/system/serial-getty@ttyGS0.service.d
 + drwxr-xr-x 0:0 usr/share/clusterctrl
