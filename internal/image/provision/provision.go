@@ -275,6 +275,9 @@ func (o Options) plan(image *rootfs.Image) (recipe.System, edit.Plan, error) {
 func (o Options) system(image *rootfs.Image) (recipe.System, error) {
 	system := recipe.System{Settings: o.recipeSettings()}
 	var err error
+	if system.WifiKey, err = o.Settings.WifiKey(); err != nil {
+		return system, err
+	}
 	if system.OS, err = rootfs.Identify(image); err != nil {
 		return system, err
 	}
@@ -283,6 +286,9 @@ func (o Options) system(image *rootfs.Image) (recipe.System, error) {
 			return system, fmt.Errorf("network %s is not in the image: it has %s", wanted, system.Network)
 		}
 		system.Network = wanted
+	}
+	if system.WifiSSID != "" && system.Network != rootfs.NetworkManager {
+		return system, fmt.Errorf("wifi-ssid: the image's network is set up by %s: want %s", system.Network, rootfs.NetworkManager)
 	}
 	words, err := commandLineWords(image)
 	if err != nil {
@@ -312,6 +318,7 @@ func (o Options) recipeSettings() recipe.Settings {
 		SerialAutologin: s.SerialAutologin,
 		Gadget:          cmp.Or(node.Gadget(s.Gadget), node.RNDIS),
 		WifiCountry:     s.WifiCountry,
+		WifiSSID:        s.WifiSSID,
 		TimeZone:        s.TimeZone,
 		Locale:          s.Locale,
 		Keyboard:        s.Keyboard,

@@ -7,6 +7,9 @@ package settings
 
 import (
 	"cmp"
+	"crypto/pbkdf2"
+	"crypto/sha1"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -46,9 +49,11 @@ type Settings struct {
 	Gadget          string   `toml:"gadget"`  // empty: the usual one
 	Network         string   `toml:"network"` // empty: the one that the base has
 	WifiCountry     string   `toml:"wifi-country"`
-	TimeZone        string   `toml:"timezone"` // such as Europe/Berlin; empty: as the base has it, and so below
-	Locale          string   `toml:"locale"`   // such as de_DE.UTF-8
-	Keyboard        string   `toml:"keyboard"` // XKB layout, such as de
+	WifiSSID        string   `toml:"wifi-ssid"`     // of the controller's network; empty: none
+	WifiPassword    string   `toml:"wifi-password"` // in clear
+	TimeZone        string   `toml:"timezone"`      // such as Europe/Berlin; empty: as the base has it, and so below
+	Locale          string   `toml:"locale"`        // such as de_DE.UTF-8
+	Keyboard        string   `toml:"keyboard"`      // XKB layout, such as de
 
 	// GrowBy overrides Grow for a flavour; the shell scripts had one knob each.
 	GrowBy map[rootfs.Flavour]Size `toml:"-"`
@@ -221,6 +226,7 @@ func (s Settings) checks() []check {
 		{"gadget", s.checkGadget()},
 		{"network", s.checkNetwork()},
 		{"wifi-country", s.checkCountry()},
+		{"wifi-ssid", s.checkWifi()},
 		{"timezone", checkForm("time zone", s.TimeZone, timeZone, "a name such as Europe/Berlin")},
 		{"locale", checkForm("locale", s.Locale, locale, "a name such as de_DE.UTF-8")},
 		{"keyboard", checkForm("keyboard", s.Keyboard, layout, "a layout such as de, or us,ru")},
@@ -285,6 +291,31 @@ func (s Settings) checkCountry() error {
 		return fmt.Errorf("Wi-Fi country %q: want two capital letters, such as DE", s.WifiCountry)
 	}
 	return nil
+}
+
+func (s Settings) checkWifi() error {
+	switch {
+	case s.WifiSSID == "" && s.WifiPassword == "":
+		return nil
+	case s.WifiSSID == "" || len(s.WifiSSID) > 32: // bytes, IEEE 802.11
+		return fmt.Errorf("Wi-Fi network %q: want a name of 1 to 32 bytes", s.WifiSSID)
+	case len(s.WifiPassword) < 8 || len(s.WifiPassword) > 63: // bytes, WPA2
+		return errors.New("Wi-Fi password: want 8 to 63 characters")
+	case s.WifiCountry == "":
+		return errors.New("Wi-Fi stays off without a country: want wifi-country too, such as DE")
+	}
+	return nil
+}
+
+// WifiKey returns the key that follows from the network's name and password (IEEE 802.11,
+// annex J.4), in hex, or "" where there is no network. A key needs no quoting.
+func (s Settings) WifiKey() (string, error) {
+	if s.WifiSSID == "" {
+		return "", nil
+	}
+	const rounds, size = 4096, 32
+	key, err := pbkdf2.Key(sha1.New, s.WifiPassword, []byte(s.WifiSSID), rounds, size)
+	return hex.EncodeToString(key), err
 }
 
 // Forms of names whose existence the base decides.

@@ -16,6 +16,7 @@ const (
 	profileDir        = "etc/NetworkManager/system-connections/"
 	gadgetProfileName = "clusterctrl-usb0"
 	uplinkProfileName = "clusterctrl-eth0"
+	wifiProfileName   = "clusterctrl-wlan0"
 	profileHead       = `# Written by clusterctrl.
 [connection]
 id=%[1]s
@@ -26,8 +27,8 @@ autoconnect-priority=100
 )
 
 // bridgeProfiles are the profiles of a controller. The uplink has a profile only where
-// it is a port of the bridge.
-var bridgeProfiles = []string{"clusterctrl-br0", "clusterctrl-brint", uplinkProfileName}
+// it is a port of the bridge, Wi-Fi where the image was built with a network's name.
+var bridgeProfiles = []string{"clusterctrl-br0", "clusterctrl-brint", uplinkProfileName, wifiProfileName}
 
 // The uuids are made up, and the same everywhere: they name the profile, not
 // the machine.
@@ -35,6 +36,7 @@ var profileUUIDs = map[string]string{
 	"clusterctrl-br0":   "6a1b2f5e-4f0c-4a53-9a1e-0c1a5b7d0001",
 	"clusterctrl-brint": "6a1b2f5e-4f0c-4a53-9a1e-0c1a5b7d0002",
 	uplinkProfileName:   "6a1b2f5e-4f0c-4a53-9a1e-0c1a5b7d0004",
+	wifiProfileName:     "6a1b2f5e-4f0c-4a53-9a1e-0c1a5b7d0006",
 	gadgetProfileName:   "6a1b2f5e-4f0c-4a53-9a1e-0c1a5b7d0005",
 }
 

@@ -48,6 +48,9 @@ func (s System) settings() []edit.Edit {
 	if s.WifiCountry != "" {
 		edits = append(edits, wifiCountry{s.BootDir, s.WifiCountry})
 	}
+	if s.WifiSSID != "" {
+		edits = append(edits, s.wifi()...)
+	}
 	return append(edits, s.place()...)
 }
 
