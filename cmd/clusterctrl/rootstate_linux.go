@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -42,12 +43,19 @@ func (c *controller) lookAtNodes() (nodesLook, error) {
 	return nodesLook{nodes, mounted}, err
 }
 
+// runs tells whether a node runs from its root here. A connection alone may be that of a
+// node which has lost its power since.
+func (l nodesLook) runs(id node.ID) bool {
+	plugged := func(n cluster.Node) bool { return n.ID == id && n.IsPlugged() && n.Boot == cluster.OverUSB }
+	return slices.Contains(l.mounted, id) && slices.ContainsFunc(l.nodes, plugged)
+}
+
 // sshPatience is how long a node that runs may take to answer on its SSH port.
 const sshPatience = time.Second
 
 // state says how far a node without a card is.
 func (l nodesLook) state(id node.ID, usbPath string) string {
-	if slices.Contains(l.mounted, id) {
+	if l.runs(id) {
 		c, err := net.DialTimeout("tcp", net.JoinHostPort(id.Addr().String(), "22"), sshPatience)
 		if err != nil {
 			return "root mounted"
@@ -75,4 +83,9 @@ func (l nodesLook) state(id node.ID, usbPath string) string {
 		return "on"
 	}
 	return string(l.nodes[at].Power)
+}
+
+// bareDevice is the file of descriptors of what is plugged in at a USB path.
+func bareDevice(usbPath string) string {
+	return filepath.Join("/sys/bus/usb/devices", usbPath, "descriptors")
 }

@@ -6,24 +6,21 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
-	"text/tabwriter"
 
 	"clusterctrl/internal/controller/usbboot/nfs"
 	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
 )
 
-// withRoots opens the directory of all roots for a change, and says which of ids run from
-// their roots, which the change must not touch unless it is forced.
-func withRoots(ids []node.ID, force bool, do func(*nfs.Roots) error) (err error) {
-	running, err := nfs.Clients()
+// withRoots opens the directory of all roots for a change. Unless it is forced, the change
+// must not touch roots that nodes run from.
+func (c *controller) withRoots(ids []node.ID, force bool, do func(*nfs.Roots) error) (err error) {
+	look, err := c.lookAtNodes()
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		if slices.Contains(running, id) && !force {
+		if look.runs(id) && !force {
 			return fmt.Errorf("%v runs from its root: shut it down first, or say --force", id)
 		}
 	}
@@ -45,7 +42,7 @@ func (c *controller) addRoots(cmd *cobra.Command, ids []node.ID, archive string,
 	if err != nil {
 		return err
 	}
-	err = withRoots(ids, force, func(roots *nfs.Roots) error {
+	err = c.withRoots(ids, force, func(roots *nfs.Roots) error {
 		before, err := roots.Free()
 		if err != nil {
 			return err
@@ -92,7 +89,7 @@ func (c *controller) serveBootFiles(cmd *cobra.Command) error {
 }
 
 func (c *controller) removeRoots(cmd *cobra.Command, ids []node.ID, force bool) error {
-	err := withRoots(ids, force, func(roots *nfs.Roots) error {
+	err := c.withRoots(ids, force, func(roots *nfs.Roots) error {
 		for _, id := range ids {
 			if err := roots.Remove(id); err != nil {
 				return err
@@ -105,7 +102,7 @@ func (c *controller) removeRoots(cmd *cobra.Command, ids []node.ID, force bool) 
 }
 
 func (c *controller) brandRoot(_ *cobra.Command, id node.ID, force bool) error {
-	err := withRoots([]node.ID{id}, force, func(roots *nfs.Roots) error { return roots.Brand(id) })
+	err := c.withRoots([]node.ID{id}, force, func(roots *nfs.Roots) error { return roots.Brand(id) })
 	if err != nil {
 		return err
 	}
@@ -124,19 +121,11 @@ func (c *controller) listRoots(cmd *cobra.Command, asJSON bool) error {
 		fmt.Fprintln(cmd.ErrOrStderr(), "clusterctrl: no node has a root here: \"clusterctrl usbboot add\" makes one")
 		return nil
 	}
-	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "NODE\tSYSTEM\tSIZE\tUSB PATH\tSTATE")
+	rows := [][]string{{"NODE", "SYSTEM", "SIZE", "USB PATH", "STATE"}}
 	for _, s := range list {
-		fmt.Fprintf(table, "%v\t%s\t%s\t%s\t%s\n", s.Node, orDash(s.System), megabytes(s.Size), orDash(s.USBPath), s.State)
+		rows = append(rows, []string{s.Node.String(), s.System, megabytes(s.Size), s.USBPath, s.State})
 	}
-	return table.Flush()
-}
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
+	return writeRows(cmd.OutOrStdout(), rows)
 }
 
 // A rootState is a node with a root, as list shows it.
@@ -179,9 +168,4 @@ func (c *controller) rootStates() (_ []rootState, err error) {
 		list = append(list, s)
 	}
 	return list, nil
-}
-
-// bareDevice is the file of descriptors of what is plugged in at a USB path.
-func bareDevice(usbPath string) string {
-	return filepath.Join("/sys/bus/usb/devices", usbPath, "descriptors")
 }
