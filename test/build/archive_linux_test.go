@@ -81,6 +81,7 @@ func TestArchive(t *testing.T) {
 			before := withBoot(readTree(t, controller.mount(t)), readTree(t, controller.bootTree(t)))
 			wantChanges(t, before, readTree(t, root), changedInArchive, r.archived)
 			r.testInitramfs(t, root)
+			testAdd(t, archive)
 			testHook(t, root)
 		})
 	}
@@ -159,5 +160,46 @@ func testHook(t *testing.T, root string) {
 		if sum(t, initramfs) != want {
 			t.Errorf("after the hook for %s: the initramfs is another one", release)
 		}
+	}
+}
+
+// onController runs a script on what the program takes for a controller: with other
+// settings, and an empty /var/lib, in a mount namespace of its own.
+const onController = `set -euo pipefail
+mount -t tmpfs none /run && mount -t tmpfs none /var/lib && mkdir -p /var/lib/clusterctrl/{nfs,boot} /run/default
+printf 'TYPE=c\nID=\n' >/run/default/clusterctrl && mount --bind /run/default /etc/default
+`
+
+// testAdd makes nodes of the archive on a controller, lists them, and takes one away.
+func testAdd(t *testing.T, archive string) {
+	program, err := makeProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := judge(t, "unshare", "-m", "bash", "-c", onController+fmt.Sprintf(`
+c() { %s usbboot "$@" -q; }
+c add p5 p6 %s
+cd /var/lib/clusterctrl/nfs
+for n in 5 6; do grep -q "nfsroot=172.19.180.254:$PWD/p$n rw ip=172.19.180.$n:" p$n/boot/firmware/cmdline.txt && [ "$(cat p$n/etc/hostname)" = p$n ]; done
+c list
+! c add p5 %[2]s
+before=$(cd p5 && find . -printf '%%p %%T@ %%i\n' | sort | sha256sum)
+c init 5
+[ "$before" = "$(cd p5 && find . -printf '%%p %%T@ %%i\n' | sort | sha256sum)" ] || echo "init changed what was right"
+cp -a p5 p7 && c init 7 && cat p7/etc/hostname
+! c doctor
+c remove p5 && ls -A p5
+! c init 5`, program, archive))
+	for _, want := range []string{
+		"\nNODE  SYSTEM ", "\np6    ", "p5 has a root already: remove it first, or replace it with --force", "\np7\n",
+		"\nproblem  bridge brint: it is not there\n         restart ", "\nok       p7 identity\n",
+		"\n/var/lib/clusterctrl/nfs/p5\n", "clusterctrl: p5 has no root: unpack one first, ",
+	} {
+		if !strings.Contains("\n"+said, want) {
+			t.Errorf("the controller did not say %q:\n%s", want, said)
+		}
+	}
+	if strings.Contains(said, "init changed") {
+		t.Error("usbboot init changed a root that was right")
 	}
 }
