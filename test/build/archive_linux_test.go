@@ -50,7 +50,6 @@ const (
 	archivedFromBookworm = `
 + drwxr-xr-x 0:0 etc/NetworkManager
 + drwxr-xr-x 0:0 etc/NetworkManager/conf.d
-+ drwxr-xr-x 0:0 etc/kernel/postrm.d
 ~ etc/dhcp/dhclient-exit-hooks.d/clusterctrl
 ~ etc/network/interfaces.d/clusterctrl
 `

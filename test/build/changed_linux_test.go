@@ -39,7 +39,6 @@ const changedInAll = `
 + -rwxr-xr-x 0:0 usr/sbin/reconfig-clusterctrl
 + drwxr-xr-x 0:0 etc/initramfs
 + drwxr-xr-x 0:0 etc/initramfs/post-update.d
-+ drwxr-xr-x 0:0 etc/kernel/postrm.d
 + drwxr-xr-x 0:0 etc/minicom
 + drwxr-xr-x 0:0 usr/lib/systemd/system/serial-getty@ttyGS0.service.d
 + drwxr-xr-x 0:0 usr/share/clusterctrl
@@ -73,6 +72,7 @@ const (
 + -rw-r--r-- 0:0 etc/dhcp/dhclient-enter-hooks.d/clusterctrl
 + -rw-r--r-- 0:0 etc/dhcp/dhclient-exit-hooks.d/clusterctrl
 + -rw-r--r-- 0:0 etc/network/interfaces.d/clusterctrl
++ drwxr-xr-x 0:0 etc/kernel/postrm.d
 + drwxr-xr-x 0:0 etc/systemd/system/ssh.service.wants
 ~ etc/dhcp/dhclient.conf
 `
