@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"path"
 	"slices"
 
 	"clusterctrl/internal/linux/kmod"
@@ -21,6 +22,11 @@ type Archive struct {
 	Modules []string          // names of modules that Start loads, behind all that they need
 	AlsoIf  []string          // those that Start loads too where the kernel has them, before the others
 	Files   map[string][]byte // further files; all are executable
+
+	// Dir is the directory that all the above is in, empty for the root. An archive
+	// with a Dir can stand before another's bytes, for a kernel that unpacks both. Its
+	// program starts with that directory as its root, and calls [Enter].
+	Dir string
 }
 
 // Write writes the archive with modules of a kernel, those in /lib/modules/RELEASE.
@@ -33,22 +39,36 @@ func (a Archive) Write(w io.Writer, modules fs.FS) error {
 	for _, name := range slices.Sorted(maps.Keys(a.Files)) {
 		records = append(records, cpio.StaticFile(name, string(a.Files[name]), 0o755))
 	}
-	files, err := a.loadOrder(modules)
+	loaded, err := a.modules(modules)
 	if err != nil {
 		return err
 	}
-	for i, file := range files {
-		module, err := kmod.Read(modules, file)
-		if err != nil {
-			return err
-		}
-		records = append(records, cpio.StaticFile(fmt.Sprintf("%s/%03d-%s", moduleDir, i, moduleName(file)), string(module), 0o644))
+	records = append(records, loaded...)
+	for i := range records {
+		records[i].Name = path.Join(a.Dir, records[i].Name)
 	}
+	return write(w, records)
+}
+
+func write(w io.Writer, records []cpio.Record) error {
 	archive := cpio.Newc.Writer(w)
 	if err := cpio.WriteRecordsAndDirs(archive, records); err != nil {
 		return err
 	}
 	return cpio.WriteTrailer(archive)
+}
+
+// modules are the files of the modules that Start loads.
+func (a Archive) modules(modules fs.FS) (records []cpio.Record, err error) {
+	files, err := a.loadOrder(modules)
+	for i, file := range files {
+		module, err := kmod.Read(modules, file)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, cpio.StaticFile(fmt.Sprintf("%s/%03d-%s", moduleDir, i, moduleName(file)), string(module), 0o644))
+	}
+	return records, err
 }
 
 func (a Archive) loadOrder(modules fs.FS) ([]string, error) {

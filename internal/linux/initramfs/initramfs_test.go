@@ -1,6 +1,7 @@
 package initramfs_test
 
 import (
+	"bytes"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"clusterctrl/internal/lab/labtest"
 	"clusterctrl/internal/linux/initramfs"
@@ -147,4 +149,86 @@ func TestInitramfs(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("initramfs: -want +got:\n%s", diff)
 	}
+}
+
+// TestDir has an archive stand before another: cpio finds both, the second where the
+// kernel looks for it, at a multiple of four bytes.
+func TestDir(t *testing.T) {
+	var first bytes.Buffer
+	archive := initramfs.Archive{Init: []byte("first"), Modules: []string{"vfat"}, Dir: "apart"}
+	if err := archive.Write(&first, os.DirFS(labtest.NewKernel(t, labtest.AMD64).Modules)); err != nil {
+		t.Fatal(err)
+	}
+	if first.Len()%4 != 0 {
+		t.Errorf("%d bytes, want a multiple of 4", first.Len())
+	}
+	list := exec.Command("cpio", "-t", "--quiet")
+	list.Stdin = &first
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"apart", "apart/init", "apart/dev", "apart/proc", "apart/sys", "apart/mnt", "apart/dev/console", "apart/modules", "apart/modules/000-fat", "apart/modules/001-vfat"}
+	if diff := cmp.Diff(want, strings.Fields(string(out))); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestExchange gives an archive of one kernel the modules of another, by which cpio
+// finds them in order.
+func TestExchange(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(program, []byte("#!"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	old, err := os.ReadFile(labtest.NewKernel(t, labtest.ARM64).Initramfs(t, labtest.Initramfs{Init: program, Modules: []string{"vfat", "libcomposite", "dwc2"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := labtest.NewKernel(t, labtest.AMD64)
+	for _, pack := range []string{"cat", "gzip", "zstd"} {
+		cmd := exec.Command(pack)
+		cmd.Stdin = bytes.NewReader(old)
+		packed, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		exchanged, err := initramfs.Exchange(packed, os.DirFS(k.Modules), []string{"fat", "no_such"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		cpio := exec.Command("cpio", "-id", "--quiet", "--no-absolute-filenames", "init", "modules/*")
+		cpio.Dir, cpio.Stdin = dir, bytes.NewReader(exchanged)
+		if out, err := cpio.CombinedOutput(); err != nil {
+			t.Fatalf("cpio: %v\n%s", err, out)
+		}
+		got, err := filepath.Glob(dir + "/modules/*-vfat")
+		if err != nil || len(got) != 1 {
+			t.Fatalf("%s: modules vfat %q, %v; want one", pack, got, err)
+		}
+		module, err := os.ReadFile(got[0])
+		if want := "vermagic=" + filepath.Base(k.Modules) + " "; err != nil || !strings.Contains(string(module), want) {
+			t.Errorf("%s: vfat (%v) has not %s", pack, err, want)
+		}
+		if got, err := os.ReadFile(dir + "/init"); err != nil || string(got) != "#!" {
+			t.Errorf("%s: init is %q, %v", pack, got, err)
+		}
+		if got, err := filepath.Glob(dir + "/modules/*-dwc2"); err != nil || len(got) > 1 {
+			t.Errorf("%s: %q, %v", pack, got, err)
+		}
+	}
+	if _, err := initramfs.Exchange([]byte("text"), os.DirFS(k.Modules), nil); err == nil || err.Error() != "initramfs: neither cpio nor packed by gzip or zstd" {
+		t.Errorf("of a text: %v", err)
+	}
+}
+
+func FuzzExchange(f *testing.F) {
+	f.Add([]byte("070701"))
+	f.Add([]byte{0x1f, 0x8b, 8, 0})
+	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd})
+	f.Add(append([]byte("070701"), bytes.Repeat([]byte("f"), 200)...)) // sizes that are too large
+	f.Fuzz(func(t *testing.T, b []byte) {
+		initramfs.Exchange(b, fstest.MapFS{"modules.dep": {}}, nil) // does not panic
+	})
 }

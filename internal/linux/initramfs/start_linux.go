@@ -15,6 +15,12 @@ func Start() error {
 	if os.Getpid() != 1 {
 		return fmt.Errorf("an initramfs is started as PID 1, not as %d", os.Getpid())
 	}
+	return Enter()
+}
+
+// Enter mounts the kernel's file systems and loads the archive's modules, in the root of
+// the process that calls it.
+func Enter() error {
 	for dir, kind := range map[string]string{"/proc": "proc", "/sys": "sysfs", "/dev": "devtmpfs"} {
 		if err := unix.Mount(kind, dir, kind, 0, ""); err != nil && !errors.Is(err, unix.EBUSY) {
 			return fmt.Errorf("mount %s: %w", dir, err)
