@@ -47,7 +47,7 @@ var rooms = map[string][]string{
 	"controller/cluster":     {"node", "linux/uevent"},
 	"controller/power":       {"node", "linux/uevent", "tree/defaults", "controller/cluster"},
 	"controller/nat":         {"node"},
-	"lab":                    {"node", "image/provision", "format/mbr", "format/fat", "tree/rootfs", "image/diskimage", "linux/initramfs", "linux/kmod", "lab/board", "lab/cable", "lab/inside", "lab/usb"},
+	"lab":                    {"node", "image/provision", "format/mbr", "format/fat", "tree/rootfs", "image/diskimage", "linux/initramfs", "linux/kmod", "lab/board", "lab/bootrom", "lab/cable", "lab/inside", "lab/usb"},
 	"controller/rpiboot":     {"linux/uevent", "linux/usbfs"},
 	"controller/usbboot/nfs": {"node", "format/xz", "linux/initramfs", "linux/kmod", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"pi/usbroot":             {"node", "linux/initramfs", "pi/gadget", "format/ext4", "format/mbr", "linux/nbd", "linux/uevent"},
@@ -64,7 +64,7 @@ var rooms = map[string][]string{
 	// Programs of the tests' machines.
 	"lab/labtest/editor":    {"lab/labtest/guest"},
 	"lab/labtest/restarter": {"lab/labtest/guest"},
-	"lab/labtest/switcher":  {"lab/labtest/guest"},
+	"lab/labtest/switcher":  {"controller/rpiboot", "lab/labtest/guest", "linux/uevent"},
 
 	"controller/fence":        {"node"},
 	"controller/usbboot/disk": {"node", "format/mbr", "format/fat", "linux/nbd", "linux/uevent", "tree/recipe", "tree/rootfs", "format/condensed"},
@@ -82,7 +82,7 @@ var tests = map[string][]string{
 	"image/serve":     {"image/settings", "image/sample"},
 	"pi/firstboot":    {"format/xz", "image/sample", "lab/labtest"},
 	"pi/gadget":       {"lab/board", "lab/usb", "lab/labtest", "lab/labtest/traffic", "lab/labtest/vm", "linux/usbip", "tree/edit", "tree/recipe", "tree/rootfs"},
-	"lab":             {"lab/labtest"},
+	"lab":             {"controller/rpiboot", "lab/labtest"},
 	"lab/usb":         {"linux/uevent", "lab/labtest", "lab/labtest/vm"},
 
 	"controller/power":       {"lab/board", "lab/labtest", "lab/labtest/vm", "lab/usb", "linux/usbip"},

@@ -35,6 +35,12 @@ controller, or with --board none, nodes are on.
 A machine restarts twice before it has its role, or once if its image was built with
 --branded. On an emulated machine, that takes minutes.
 
+A node of --bare has no card. Like a Zero 2 W without one, it asks the controller for
+boot files over its USB cable whenever it starts, and then runs the kernel that it was
+given, with that kernel's command line and initramfs; where that kernel lacks drivers,
+another runs instead. The controller gives what "clusterctrl usbboot add" or "disk add"
+has made for the node.
+
 The machines need a Linux kernel for arm64 with drivers for QEMU and for both ends of
 virtual USB: Raspberry Pi OS's kernel lacks these drivers, Debian's has them. Where the
 images hold no such kernel, give the directory of an unpacked one:
@@ -48,7 +54,10 @@ const labUpExample = `  clusterctrl lab up --kernel kernel out/*-CNAT.img out/*-
   clusterctrl lab console cnat       # then, in there: sudo clusterctrl on p1
   clusterctrl lab unplug p2
   clusterctrl lab cut p1             # cuts the power of p1
-  clusterctrl lab down`
+  clusterctrl lab down
+
+  # p5 to p8 without cards, which boot over USB
+  clusterctrl lab up --kernel kernel out/*-CNAT.img --bare p5-p8`
 
 func labCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -76,6 +85,7 @@ func labCommand() *cobra.Command {
 
 type labFlags struct {
 	kernel, board string
+	bare          []string
 	memory        int
 	on            bool
 }
@@ -95,6 +105,7 @@ func labUpCommand() *cobra.Command {
 	cmd.Flags().IntVar(&f.memory, "memory", 512, "give each machine `MIB` of memory")
 	cmd.Flags().StringVar(&f.board, "board", "", "give the controller a `BOARD` that switches the nodes: hat, ctrl or none (default: hat up to p4, else ctrl)")
 	complete(cmd, "board", lab.HAT, lab.CTRL, lab.Mains)
+	cmd.Flags().StringSliceVar(&f.bare, "bare", nil, "add `NODES` without cards, such as p5,p6 or p5-p8")
 	cmd.Flags().BoolVar(&f.on, "on", false, "switch all nodes on at the start")
 	return cmd
 }
@@ -103,7 +114,11 @@ func labUp(cmd *cobra.Command, f labFlags, images []string) error {
 	if err := named(cmd, "kernel"); err != nil {
 		return err
 	}
-	warning, err := lab.CheckMemory(f.memory, len(images))
+	bare, err := node.ParseSet(f.bare, nil)
+	if err != nil {
+		return usagef("--bare: %w", err)
+	}
+	warning, err := lab.CheckMemory(f.memory, len(images)+len(bare))
 	if err != nil {
 		return usagef("--memory %d: %w", f.memory, err)
 	}
@@ -116,6 +131,9 @@ func labUp(cmd *cobra.Command, f labFlags, images []string) error {
 	}
 	members, err := lab.ReadMembers(cmd.Context(), images, f.memory)
 	if err != nil {
+		return err
+	}
+	if members, err = lab.AddBare(members, bare, f.memory); err != nil {
 		return err
 	}
 	programs, err := payload.Programs(rootfs.ARM64)

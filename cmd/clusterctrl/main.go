@@ -30,8 +30,8 @@ func main() {
 	if name == "init" && os.Getpid() == 1 {
 		fail(inside.Main(os.Args)) // it returns only if there is no system to start
 	}
-	if name == inside.Name {
-		if err := inside.Serve(); err != nil {
+	if serve, ok := labPrograms[name]; ok {
+		if err := serve(); err != nil {
 			fail(err)
 		}
 		return
@@ -76,6 +76,10 @@ func asksJSON(args []string) bool {
 	}
 	return slices.Contains(args, "--json") || slices.Contains(args, "--json=true")
 }
+
+// labPrograms are what the program is in the lab's machines, by the name that it is
+// started by there.
+var labPrograms = map[string]func() error{inside.Name: inside.Serve, inside.BareName: inside.ServeBare}
 
 // alias returns the words of the command line that another name of the program stands
 // for.

@@ -27,12 +27,17 @@ type bootFiles struct {
 	kernel, initramfs, deviceTree []byte
 	commandLine                   string
 	tree                          deviceTree
+	overlays                      []string // names, which only a bare Pi asks its host for
 }
+
+// A fileReader reads a file of a boot partition, all of it. The error of a file that is
+// not there matches [fs.ErrNotExist].
+type fileReader func(name string) ([]byte, error)
 
 // readCard does what the firmware does before it starts the kernel: it finds
 // the boot partition of a card and, by config.txt, the files to start.
 func (m model) readCard(card string) (found bootFiles, err error) {
-	err = withBootPartition(card, func(boot fs.FS) error {
+	err = withBootPartition(card, func(boot fileReader) error {
 		found, err = m.firmware(boot)
 		return err
 	})
@@ -41,7 +46,7 @@ func (m model) readCard(card string) (found bootFiles, err error) {
 
 // readLine reads the command line alone.
 func (m model) readLine(card string) (line string, err error) {
-	err = withBootPartition(card, func(boot fs.FS) error {
+	err = withBootPartition(card, func(boot fileReader) error {
 		config, err := m.readConfig(boot)
 		if err == nil {
 			line, err = config.commandLine(boot, "")
@@ -53,19 +58,19 @@ func (m model) readLine(card string) (line string, err error) {
 
 // readKernel reads the kernel alone.
 func (m model) readKernel(card string) (kernel []byte, err error) {
-	err = withBootPartition(card, func(boot fs.FS) error {
+	err = withBootPartition(card, func(boot fileReader) error {
 		config, err := m.readConfig(boot)
 		if err != nil {
 			return err
 		}
 		prefix, name := m.kernelName(boot, config)
-		kernel, err = fs.ReadFile(boot, prefix+name)
+		kernel, err = boot(prefix + name)
 		return err
 	})
 	return kernel, err
 }
 
-func withBootPartition(card string, read func(fs.FS) error) error {
+func withBootPartition(card string, read func(fileReader) error) error {
 	f, err := os.Open(card)
 	if err != nil {
 		return err
@@ -86,7 +91,7 @@ func withBootPartition(card string, read func(fs.FS) error) error {
 	}{io.NewSectionReader(f, boot.Start, boot.Size), f}
 	files, err := fat.Open(partition, boot.Size)
 	if err == nil {
-		err = read(files)
+		err = read(files.ReadFile)
 	}
 	if err != nil {
 		return fmt.Errorf("boot partition: %w", err)
@@ -97,30 +102,34 @@ func withBootPartition(card string, read func(fs.FS) error) error {
 // firmware reads what config.txt in the boot partition asks to be started.
 // It ignores overlays and settings about the board's devices: QEMU's board has a fixed
 // set of devices.
-func (m model) firmware(boot fs.FS) (found bootFiles, err error) {
+func (m model) firmware(boot fileReader) (found bootFiles, err error) {
 	config, err := m.readConfig(boot)
 	if err != nil {
 		return bootFiles{}, err
 	}
 	prefix, kernel := m.kernelName(boot, config)
-	if found.kernel, err = fs.ReadFile(boot, prefix+kernel); err != nil {
+	if found.commandLine, err = config.commandLine(boot, prefix); err != nil {
 		return bootFiles{}, err
 	}
-	if found.commandLine, err = config.commandLine(boot, prefix); err != nil {
+	if found.kernel, err = boot(prefix + kernel); err != nil {
 		return bootFiles{}, err
 	}
 	if found.initramfs, err = config.initramfs(boot, prefix, kernel); err != nil {
 		return bootFiles{}, err
 	}
 	found.tree, found.deviceTree, err = m.readTree(boot, prefix, config.get("device_tree", ""))
+	found.overlays = strings.Fields(config["dtoverlay"])
 	return found, err
 }
 
 // kernelName finds which kernel config.txt asks for, and the prefix of its name and of
 // the names of the files that go with it.
-func (m model) kernelName(boot fs.FS, c config) (prefix, kernel string) {
+func (m model) kernelName(boot fileReader, c config) (prefix, kernel string) {
 	prefix, kernel = c.get("os_prefix", ""), c.get("kernel", m.kernel)
-	if _, err := fs.Stat(boot, prefix+kernel); err != nil {
+	if prefix == "" {
+		return "", kernel
+	}
+	if _, err := boot(prefix + kernel); err != nil {
 		prefix = "" // the firmware ignores a prefix without a kernel
 	}
 	return prefix, kernel
@@ -128,7 +137,7 @@ func (m model) kernelName(boot fs.FS, c config) (prefix, kernel string) {
 
 // readTree reads the device tree that config.txt names, or else the first of the
 // machine's device trees that exists.
-func (m model) readTree(boot fs.FS, prefix, named string) (deviceTree, []byte, error) {
+func (m model) readTree(boot fileReader, prefix, named string) (deviceTree, []byte, error) {
 	var names []string
 	for _, t := range m.trees {
 		names = append(names, t.file)
@@ -137,7 +146,7 @@ func (m model) readTree(boot fs.FS, prefix, named string) (deviceTree, []byte, e
 		names = []string{named}
 	}
 	for _, name := range names {
-		data, err := fs.ReadFile(boot, prefix+name)
+		data, err := boot(prefix + name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -146,7 +155,8 @@ func (m model) readTree(boot fs.FS, prefix, named string) (deviceTree, []byte, e
 	return deviceTree{}, nil, fmt.Errorf("no device tree, want %s", strings.Join(names, " or "))
 }
 
-// A config is what config.txt says to one machine. The last word on a key counts.
+// A config is what config.txt says to one machine. The last word on a key counts, but
+// each dtoverlay adds a name.
 type config map[string]string
 
 func (c config) get(key, otherwise string) string {
@@ -157,16 +167,16 @@ func (c config) get(key, otherwise string) string {
 }
 
 // readConfig reads config.txt, which need not be there.
-func (m model) readConfig(boot fs.FS) (config, error) {
-	text, err := fs.ReadFile(boot, "config.txt")
+func (m model) readConfig(boot fileReader) (config, error) {
+	text, err := boot("config.txt")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	return m.parseConfig(string(text)), nil
 }
 
-func (c config) commandLine(boot fs.FS, prefix string) (string, error) {
-	text, err := fs.ReadFile(boot, prefix+c.get("cmdline", rootfs.CommandLine))
+func (c config) commandLine(boot fileReader, prefix string) (string, error) {
+	text, err := boot(prefix + c.get("cmdline", rootfs.CommandLine))
 	line, _, _ := strings.Cut(string(text), "\n")
 	return line, err
 }
@@ -188,8 +198,13 @@ func (m model) parseConfig(text string) config {
 		if files, isInitramfs := strings.CutPrefix(line, "initramfs "); isInitramfs {
 			key, value, ok = "initramfs", files, true
 		}
+		key = strings.TrimSpace(key)
+		if key == "dtoverlay" {
+			name, _, _ := strings.Cut(value, ",") // behind it: its parameters
+			value = c[key] + " " + name
+		}
 		if ok {
-			c[strings.TrimSpace(key)] = strings.TrimSpace(value)
+			c[key] = strings.TrimSpace(value)
 		}
 	}
 	return c
@@ -197,12 +212,12 @@ func (m model) parseConfig(text string) config {
 
 // initramfs reads the initramfs that config.txt asks for: the files that it names, or
 // the one whose name goes with the kernel's.
-func (c config) initramfs(boot fs.FS, prefix, kernel string) ([]byte, error) {
+func (c config) initramfs(boot fileReader, prefix, kernel string) ([]byte, error) {
 	if line, ok := c["initramfs"]; ok {
 		names, _, _ := strings.Cut(line, " ") // behind it: where in memory
 		var all []byte
 		for name := range strings.SplitSeq(names, ",") {
-			data, err := fs.ReadFile(boot, prefix+name)
+			data, err := boot(prefix + name)
 			if err != nil {
 				return nil, err
 			}
@@ -214,7 +229,7 @@ func (c config) initramfs(boot fs.FS, prefix, kernel string) ([]byte, error) {
 		return nil, nil
 	}
 	name := strings.TrimSuffix(strings.Replace(kernel, "kernel", "initramfs", 1), ".img")
-	data, err := fs.ReadFile(boot, prefix+name)
+	data, err := boot(prefix + name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

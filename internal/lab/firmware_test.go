@@ -55,7 +55,7 @@ func TestFirmware(t *testing.T) {
 					}
 				}
 			}
-			b, err := models[tt.model].firmware(files)
+			b, err := models[tt.model].firmware(files.ReadFile)
 			got := boot{string(b.kernel), string(b.initramfs), string(b.deviceTree), b.commandLine}
 			if err != nil {
 				got = boot{}

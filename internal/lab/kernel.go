@@ -19,6 +19,7 @@ import (
 // A Kernel is a kernel for the arm64 machine, with its modules.
 type Kernel struct {
 	Name    string // for errors: its release, and where it is from
+	Release string
 	Image   []byte
 	Modules fs.FS // its /lib/modules/RELEASE
 
@@ -91,7 +92,7 @@ func newKernel(from string, image []byte, tree fs.FS, c io.Closer) (Kernel, erro
 		if err != nil {
 			return Kernel{}, errors.Join(err, c.Close())
 		}
-		return Kernel{fmt.Sprintf("%s of %s", release, from), image, modules, c}, nil
+		return Kernel{fmt.Sprintf("%s of %s", release, from), release, image, modules, c}, nil
 	}
 	return Kernel{}, errors.Join(fmt.Errorf("%s: no lib/modules/%s, for the kernel there", from, release), c.Close())
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"clusterctrl/internal/lab/cable"
+	"clusterctrl/internal/lab/inside"
 )
 
 // A Member is a machine of a virtual cluster. Its methods may be called by
@@ -29,16 +30,28 @@ type Member struct {
 
 	boards []playedBoard // which lose their power with the machine
 
+	rom *rom // of a bare node, else nil
+
 	mu    sync.Mutex
 	power bool          // whether there is any
 	due   bool          // the machine has to be started: it was given power, or its button was pressed
 	wake  chan struct{} // tells that due was set
-	boot  *Boot         // nil if the machine is off
+	on    *run          // nil if the machine is off
+	boot  *Boot         // nil if no kernel runs
 }
+
+// A run is the time from the machine's start to its end or restart.
+type run struct {
+	cut  context.CancelCauseFunc // with errCut: cuts the power
+	over chan struct{}           // closed at the end
+}
+
+// errCut is why a run ended whose power was cut.
+var errCut = errors.New("power cut")
 
 func (r *Rig) newMember(ctx context.Context, c MemberConfig, kernel string) (*Member, error) {
 	initrd := filepath.Join(r.Dir, c.Name+".initramfs")
-	if err := r.initramfs(initrd, c.Controller); err != nil {
+	if err := r.initramfs(initrd, c); err != nil {
 		return nil, err
 	}
 	m := &Member{MemberConfig: c, wake: make(chan struct{}, 1)}
@@ -51,16 +64,23 @@ func (r *Rig) newMember(ctx context.Context, c MemberConfig, kernel string) (*Me
 	if c.Controller {
 		args = append(args, "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net")
 	}
-	machine, err := New(ctx, Config{
+	config := Config{
 		Model: rigModel, Image: c.Image, Dir: r.Dir, Transcript: &m.screen, QEMU: args,
 		Software: &Software{Kernel: kernel, Initramfs: initrd},
 		// The names of network cards are the kernel's, as on a Pi.
 		KernelArgs: []string{"net.ifnames=0"},
-	})
+	}
+	if c.Bare { // its software comes over its cable
+		config.Software, config.KernelArgs = new(Software), []string{"rdinit=" + inside.BareInit}
+	}
+	machine, err := New(ctx, config)
 	if err != nil {
 		return nil, err
 	}
 	m.machine = machine
+	if c.Bare {
+		m.rom = &rom{kernel: r.Kernel, addition: initrd, cable: m.Cable, dir: machine.dir, screen: &m.screen}
+	}
 	r.running.Go(func() { m.run(ctx) })
 	return m, nil
 }
@@ -148,45 +168,64 @@ func (m *Member) sayEnd(ctx context.Context, how Outcome, err error) {
 	}
 }
 
-// start is one boot, which is called something.
+// start is one run, which is called something.
 func (m *Member) start(ctx context.Context, called string) (Outcome, error) {
+	ctx = m.begin(ctx)
+	defer m.end()
+	how, err := m.boots(ctx, called)
+	if context.Cause(ctx) == errCut {
+		return PowerCut, nil
+	}
+	return how, err
+}
+
+// boots starts the machine's kernel, which a bare node has to be given first, and waits
+// for its end.
+func (m *Member) boots(ctx context.Context, called string) (Outcome, error) {
+	if m.rom != nil {
+		m.say("%s, without a card", called)
+		software, err := m.rom.load(ctx)
+		if err != nil {
+			return 0, err
+		}
+		*m.machine.Software, called = software, "has its boot files"
+	}
 	b, err := m.machine.Boot(ctx)
 	if err != nil {
 		return 0, err
 	}
-	m.begin(b)
+	m.mu.Lock()
+	m.boot = b
+	m.mu.Unlock()
 	m.say("%s", called)
-	defer m.end()
 	return b.Wait()
 }
 
 // begin notes that the machine is on, and cuts its power if that was lost meanwhile.
-func (m *Member) begin(b *Boot) {
+func (m *Member) begin(ctx context.Context) context.Context {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.boot, m.due = b, false
+	ctx, cut := context.WithCancelCause(ctx)
+	m.on, m.due = &run{cut, make(chan struct{})}, false
 	if !m.power {
-		b.stop(PowerCut, nil)
+		cut(errCut)
 	}
+	return ctx
 }
 
 func (m *Member) end() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.boot = nil
+	m.on.cut(nil)
+	close(m.on.over)
+	m.on, m.boot = nil, nil
 }
 
 // IsOn reports whether the machine is on.
 func (m *Member) IsOn() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.boot != nil && m.power
-}
-
-func (m *Member) current() *Boot {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.boot
+	return m.on != nil && m.power
 }
 
 func (m *Member) takeDue() bool {
@@ -200,7 +239,7 @@ func (m *Member) takeDue() bool {
 // PowerOn switches the machine on, if it is off, and its boards.
 func (m *Member) PowerOn() {
 	m.mu.Lock()
-	if m.boot == nil {
+	if m.on == nil {
 		m.powerOn()
 	}
 	m.mu.Unlock()
@@ -220,13 +259,15 @@ func (m *Member) powerOn() {
 // Cut cuts the power of the machine, if it is on, and of its boards. It returns when the
 // machine is off.
 func (m *Member) Cut() {
-	b := m.current()
+	m.mu.Lock()
+	on := m.on
+	m.mu.Unlock()
 	m.cut()
 	for _, played := range m.boards {
 		played.PowerOff()
 	}
-	if b != nil {
-		b.Wait() // how it ends is said by run
+	if on != nil {
+		<-on.over // how it ends is said by run
 	}
 }
 
@@ -235,8 +276,8 @@ func (m *Member) cut() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.power, m.due = false, false
-	if m.boot != nil {
-		m.boot.stop(PowerCut, nil)
+	if m.on != nil {
+		m.on.cut(errCut)
 	}
 }
 
@@ -272,7 +313,10 @@ func (m *Member) Show(ctx context.Context, w io.Writer) error { return m.screen.
 // Write types on the machine's serial console. If the machine is off, the bytes are
 // lost.
 func (m *Member) Write(p []byte) (int, error) {
-	if b := m.current(); b != nil {
+	m.mu.Lock()
+	b := m.boot
+	m.mu.Unlock()
+	if b != nil {
 		b.Write(p)
 	}
 	return len(p), nil

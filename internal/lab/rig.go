@@ -35,7 +35,8 @@ type RigConfig struct {
 // A MemberConfig says what a machine of a virtual cluster is.
 type MemberConfig struct {
 	Name       string
-	Image      string
+	Image      string // empty for a bare node
+	Bare       bool   // a node without a card: its boot files and its system come over its cable
 	Controller bool
 	Memory     int // in MiB
 }
@@ -156,6 +157,7 @@ func (r *Rig) Close() error {
 // modules may be missing from a kernel, as not every cluster needs them.
 var (
 	diskModules     = []string{"virtio_pci", "virtio_blk", "virtio_console", "ext4", "vfat", "nls_cp437", "nls_ascii"}
+	bareModules     = []string{"virtio_pci", "virtio_console", "usbip-vudc"}
 	nodeModules     = []string{"usbip-vudc", "libcomposite", "usb_f_rndis", "usb_f_ncm", "usb_f_ecm", "usb_f_acm"}
 	hostModules     = []string{"vhci-hcd", "rndis_host", "cdc_ncm", "cdc_ether", "cdc-acm", "virtio_net", "bridge", "8021q"}
 	busModules      = []string{"i2c-tiny-usb", "i2c-dev"}
@@ -163,12 +165,18 @@ var (
 )
 
 // initramfs writes the initramfs of a machine.
-func (r *Rig) initramfs(name string, controller bool) (err error) {
-	modules := slices.Concat(diskModules, nodeModules)
-	if controller {
+func (r *Rig) initramfs(name string, c MemberConfig) (err error) {
+	modules, optional, dir := slices.Concat(diskModules, nodeModules), optionalModules, ""
+	switch {
+	case c.Bare: // what else it needs, it is given
+		modules, optional, dir = bareModules, nil, inside.BareDir
+	case c.Controller:
 		modules = slices.Concat(diskModules, hostModules)
 		if r.Supply != Mains {
 			modules = append(modules, busModules...)
+		}
+		if slices.ContainsFunc(r.RigConfig.Members, func(c MemberConfig) bool { return c.Bare }) {
+			optional = append(slices.Clone(optional), "nfsd")
 		}
 	}
 	for _, module := range modules {
@@ -176,7 +184,7 @@ func (r *Rig) initramfs(name string, controller bool) (err error) {
 			return fmt.Errorf("kernel %s: %w; give another with --kernel, such as Debian's linux-image-arm64", r.Kernel.Name, err)
 		}
 	}
-	for _, module := range optionalModules {
+	for _, module := range optional {
 		if _, err := initramfs.LoadOrder(r.Kernel.Modules, []string{module}); err == nil {
 			modules = append(modules, module)
 		} else if !errors.Is(err, kmod.ErrNotFound) {
@@ -187,6 +195,6 @@ func (r *Rig) initramfs(name string, controller bool) (err error) {
 	if err != nil {
 		return err
 	}
-	archive := initramfs.Archive{Init: r.Init, Modules: modules}
+	archive := initramfs.Archive{Init: r.Init, Modules: modules, Dir: dir}
 	return errors.Join(archive.Write(f, r.Kernel.Modules), f.Close())
 }

@@ -48,9 +48,10 @@ func ParseSupply(s string) (Supply, error) {
 }
 
 // chooseSupply returns the supply that was asked for, if it reaches all nodes, or else
-// the smallest that does. Without a controller, nodes are always on.
+// the smallest that does. Without a controller, nodes are always on. A HAT is not for
+// bare nodes: only by its hub, which is not played, does a controller know them.
 func (c RigConfig) chooseSupply() (Supply, error) {
-	var highest node.ID
+	var highest, bare node.ID
 	var controller bool
 	for _, m := range c.Members {
 		id, err := node.ParseID(m.Name)
@@ -58,15 +59,22 @@ func (c RigConfig) chooseSupply() (Supply, error) {
 			return "", err
 		}
 		highest, controller = max(highest, id), controller || m.Controller
+		if m.Bare {
+			bare = id
+		}
 	}
 	switch {
+	case !controller && bare != 0:
+		return "", fmt.Errorf("%v has neither a card nor a controller: want the image of one", bare)
 	case !controller:
 		return Mains, nil
+	case c.Supply == HAT && bare != 0:
+		return "", fmt.Errorf("%v without a card on a ClusterHAT, which here has no hub: want board %s", bare, CTRL)
 	case c.Supply == HAT && highest > hatNodes:
 		return "", fmt.Errorf("%v on a ClusterHAT, which has p1 to p%d: want board %s", highest, hatNodes, CTRL)
 	case c.Supply != "":
 		return c.Supply, nil
-	case highest > hatNodes:
+	case highest > hatNodes || bare != 0:
 		return CTRL, nil
 	}
 	return HAT, nil
@@ -123,6 +131,13 @@ func (r *Rig) installCTRL(controller *Member, nodes map[int]*Member) error {
 			Temperature: 284,                                  // 30 degrees Celsius
 			Switched:    func(x int, on bool) { nodes[before+x].switchPower(on) },
 		}
+		own := r.boardPort(controller)
+		f.Ports = func(x int) []byte {
+			if x == 0 {
+				return rootPort(own)
+			}
+			return rootPort(slices.Index(r.nodes(), nodes[before+x]))
+		}
 		f.MaxPi = byte(min(int(f.MaxPi), int(node.MaxID)-before))
 		f.Cycled = func(off time.Duration) {
 			for x := range int(f.MaxPi) {
@@ -144,6 +159,18 @@ func (r *Rig) installCTRL(controller *Member, nodes map[int]*Member) error {
 	return nil
 }
 
+// boardPort is the controller's USB port that the next board gets.
+func (r *Rig) boardPort(controller *Member) int { return len(r.nodes()) + len(controller.boards) }
+
+// rootPort is a port of the controller's, from 0, as the kernel numbers those of a root
+// hub. There is none for what is not there.
+func rootPort(port int) []byte {
+	if port < 0 {
+		return nil
+	}
+	return []byte{byte(port + 1)}
+}
+
 // plugIn plugs a board into the controller, behind the nodes and earlier boards.
 func (r *Rig) plugIn(controller *Member, kind string, b playedBoard) (*cable.Cable, error) {
 	device, c := b.Device(), new(cable.Cable)
@@ -153,7 +180,7 @@ func (r *Rig) plugIn(controller *Member, kind string, b playedBoard) (*cable.Cab
 		}
 	})
 	c.Plug(true)
-	port := len(r.nodes()) + len(controller.boards)
+	port := r.boardPort(controller)
 	controller.boards = append(controller.boards, b)
 	return c, controller.port(c, kind, port)
 }

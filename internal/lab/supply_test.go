@@ -20,11 +20,22 @@ type rig struct {
 	said   chan string
 }
 
-// newRig starts a cluster of a controller and nodes.
+// newRig starts a cluster of a controller and nodes, all with cards.
 func newRig(t *testing.T, on bool, nodes ...string) rig {
 	t.Helper()
+	var members []lab.MemberConfig
+	for _, name := range nodes {
+		members = append(members, lab.MemberConfig{Name: name})
+	}
+	return startRig(t, on, nil, members...)
+}
+
+// startRig starts a cluster of a controller and nodes. Cards have further files, with
+// where these come from.
+func startRig(t *testing.T, on bool, more map[string]string, nodes ...lab.MemberConfig) rig {
+	t.Helper()
 	files := labtest.NewKernel(t, labtest.ARM64)
-	kernel := lab.Kernel{Name: "Debian's", Image: read(t, files.Image), Modules: os.DirFS(files.Modules)}
+	kernel := lab.Kernel{Name: "Debian's", Release: filepath.Base(files.Modules), Image: read(t, files.Image), Modules: os.DirFS(files.Modules)}
 	root := t.TempDir()
 	for _, dir := range []string{"sbin", "run", "proc", "sys", "dev"} {
 		if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
@@ -35,14 +46,26 @@ func newRig(t *testing.T, on bool, nodes ...string) rig {
 	if err := os.Link(switcher, filepath.Join(root, "sbin/init")); err != nil {
 		t.Fatal(err)
 	}
+	for name, from := range more {
+		name = filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(read(t, from)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	line := filepath.Join(t.TempDir(), "cmdline.txt")
 	if err := os.WriteFile(line, []byte("root=/dev/mmcblk0p2 quiet\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	image := labtest.Card{Boot: map[string]string{"cmdline.txt": line}, Root: root}.Image(t)
 	members := []lab.MemberConfig{{Name: "cnat", Image: image, Controller: true, Memory: 256}}
-	for _, name := range nodes {
-		members = append(members, lab.MemberConfig{Name: name, Image: image, Memory: 256})
+	for _, m := range nodes {
+		if m.Memory = 256; !m.Bare {
+			m.Image = image
+		}
+		members = append(members, m)
 	}
 	dir, err := os.MkdirTemp("", "rig") // the paths of sockets are short
 	if err != nil {

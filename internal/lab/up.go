@@ -81,6 +81,19 @@ func ReadMembers(ctx context.Context, images []string, memory int) ([]MemberConf
 	return members, nil
 }
 
+// AddBare adds nodes without cards to the members of a cluster.
+func AddBare(members []MemberConfig, ids []node.ID, memory int) ([]MemberConfig, error) {
+	for _, id := range ids {
+		for _, m := range members {
+			if m.Name == id.String() {
+				return nil, fmt.Errorf("%v has a card, %s: want it or a node without one", id, m.Image)
+			}
+		}
+		members = append(members, MemberConfig{Name: id.String(), Bare: true, Memory: memory})
+	}
+	return members, nil
+}
+
 // readRole returns the role that an image has, or gets by its first boot.
 func readRole(ctx context.Context, image string) (node.Role, error) {
 	in, err := diskimage.OpenRaw(image) // Inspect would unpack a compressed image, which no machine can start

@@ -107,10 +107,12 @@ func (f *Firmware) doNode(command, x byte) byte {
 	return done
 }
 
-// port is where a node, or the board itself, is below the board's hub. Here a DA has
-// hubs of four ports behind a hub.
+// port is where a node, or the board itself, is below the board's hub. If nobody says,
+// a DA has hubs of four ports behind a hub.
 func (f *Firmware) port(x byte) []byte {
 	switch {
+	case f.Ports != nil:
+		return f.Ports(int(x))
 	case x == 0:
 		return []byte{7}
 	case f.Product == DA.Product:

@@ -42,6 +42,10 @@ type Firmware struct {
 	// Nonsense is the value that all registers read as, whatever they hold.
 	Nonsense map[byte]byte
 
+	// Ports is where node x, or for 0 the board itself, is below the board's hub. It may
+	// be nil.
+	Ports func(x int) []byte
+
 	// Switched is called when a node's power goes on or off, Cycled when the hub goes off
 	// for a time. They may be nil, and must not wait, nor ask the board.
 	Switched func(x int, on bool)

@@ -41,6 +41,9 @@ ExecStart=` + ourDir + "/" + Name + "\n"
 // Main is /init of a virtual machine, args its arguments. It returns only if
 // something went wrong.
 func Main(args []string) error {
+	if args[0] == BareInit {
+		return startBare(args[1:])
+	}
 	if err := initramfs.Start(); err != nil {
 		return err
 	}

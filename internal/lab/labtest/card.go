@@ -24,7 +24,7 @@ const (
 	bootStart = 8192
 	bootSize  = 64 << 11 // 64 MiB: the least for FAT32 with clusters of a sector is 33
 	rootStart = bootStart + bootSize
-	rootSize  = 32 << 11
+	rootSize  = 128 << 11
 )
 
 // Image writes an image of the card and returns its path. Its size is not one

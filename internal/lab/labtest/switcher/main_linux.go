@@ -2,7 +2,9 @@
 // connects the machine's cables, and does what it hears on the console, a line each:
 //
 //	bind 3171 0011   bind the driver of I2C buses to USB devices of this kind
-//	cat FILE         print a file
+//	cat FILE         print a file, once it is there
+//	gone FILE        wait until there is no such file
+//	rpiboot DIR      serve boot files to nodes without cards
 //	i2c-1 03 00      write to a register of the chip on a bus
 //	i2c-1 00         read one
 //	off              switch the machine off
@@ -10,6 +12,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -18,7 +21,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"clusterctrl/internal/controller/rpiboot"
 	"clusterctrl/internal/lab/labtest/guest"
+	"clusterctrl/internal/linux/uevent"
 )
 
 func main() {
@@ -45,13 +50,29 @@ func do(words []string) (answer string, err error) {
 	switch {
 	case len(words) == 3 && words[0] == "bind":
 		return "done", os.WriteFile("/sys/bus/usb/drivers/i2c-tiny-usb/new_id", []byte(words[1]+" "+words[2]), 0)
+	case len(words) == 2 && words[0] == "rpiboot":
+		server := rpiboot.Server{Dir: words[1], Report: func(e rpiboot.Event) {
+			if e.Step != rpiboot.FileAsked {
+				fmt.Printf("switcher: rpiboot: %s %s.\n", e.Path, e.Step)
+			}
+		}}
+		go func() { fmt.Println("switcher: rpiboot:", server.Run(context.Background())) }()
+		return "done", nil
+	case len(words) == 2 && words[0] == "gone":
+		return "done", uevent.Wait(context.Background(), func() (bool, error) {
+			_, err := os.Stat(words[1])
+			return err != nil, nil
+		})
 	case len(words) == 2 && words[0] == "cat":
+		if err := guest.Await(words[1]); err != nil {
+			return "", err
+		}
 		text, err := os.ReadFile(words[1])
 		return strings.TrimRight(string(text), "\x00\n"), err
 	case len(words) == 2 || len(words) == 3:
 		return transfer("/dev/"+words[0], words[1:])
 	}
-	return "", errors.New("want bind, cat or a bus")
+	return "", errors.New("want bind, cat, gone, rpiboot or a bus")
 }
 
 // transfer writes all numbers but the first to registers, from that on, or reads one.
