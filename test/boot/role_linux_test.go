@@ -40,7 +40,7 @@ var questions = []question{
 	{diskID + "; grep -c \"PARTUUID=$(" + diskID + ")-0[12]\" /etc/fstab /boot/firmware/cmdline.txt", `[0-9a-f]{8}\n/etc/fstab:2\n/boot/firmware/cmdline.txt:1\n`},
 	{"test $(df -B 1 --output=size / | tail -n 1) -gt 3000000000 && echo grown", `grown\n`}, // of a card of 4 GiB
 	{"clusterctrl verify ROLE --root / && echo as it should be", `as it should be\n`},
-	{"grep -o init=.* /boot/firmware/cmdline.old", `init=/usr/sbin/reconfig-clusterctrl ROLE *( systemd.run=.*)?\n`},
+	{"grep -o init=.* /boot/firmware/cmdline.old", `init=/usr/sbin/reconfig-clusterctrl ROLE *((systemd.run|ds)=.*)?\n`},
 	{"wc -l </boot/firmware/cmdline.txt", `1\n`},
 	{"grep -c -e clusterctrl -e init= -e ttyGS0 /boot/firmware/cmdline.txt /proc/cmdline", `/boot/firmware/cmdline.txt:0\n/proc/cmdline:0\n`},
 	{"grep -c -w resize /boot/firmware/cmdline.txt", `0\n`},
@@ -250,10 +250,10 @@ func cardFor(t *testing.T, image, role string, edit func(*rootfs.Image) error) s
 }
 
 // What gives services and devices the time that they may need on a busy machine,
-// whatever they ask for themselves.
+// whatever they ask for themselves. systemctl gives systemd 25 seconds for an answer.
 const (
 	unhurried      = "[Service]\nTimeoutStartSec=infinity\n"
-	patientManager = "[Manager]\nDefaultTimeoutStartSec=infinity\nDefaultDeviceTimeoutSec=infinity\n"
+	patientManager = "[Manager]\nDefaultTimeoutStartSec=infinity\nDefaultDeviceTimeoutSec=infinity\nDefaultEnvironment=SYSTEMD_BUS_TIMEOUT=1h\n"
 )
 
 // letIn logs root in on the serial console, has the kernel play a USB device controller,
@@ -323,7 +323,8 @@ func (s system) ask(t *testing.T, ctx context.Context, questions []question) {
 		}
 	}
 	if t.Failed() {
-		t.Log(s.run(t, ctx, "systemctl --failed --no-pager; journalctl -b -p warning --no-pager"))
+		t.Log(s.run(t, ctx, "systemctl --failed --no-pager; journalctl -b -p warning --no-pager; "+
+			"grep -A 20 -e WARN -e ERROR -e Traceback /var/log/cloud-init.log"))
 	}
 }
 
