@@ -80,6 +80,7 @@ var controllerQuestions = []question{
 	{"ip -4 -o addr show dev brint", `.*inet 172\.19\.180\.254/24 .*\n`},
 	{"grep -c nfs/p /etc/exports", `252\n`},
 	{"head -c 16 /dev/$(lsblk -no pkname $(findmnt -no SOURCE /))p3", `condensed image\n`}, // for nodes without cards
+	{"stat -c '%G %a' /dev/gpiochip0", `gpio 660\n`},                                       // whose members may switch a ClusterHAT v1
 }
 
 // What tells a bridging controller from a routing one.
