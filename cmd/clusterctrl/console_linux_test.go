@@ -16,7 +16,7 @@ import (
 	"github.com/creack/pty"
 )
 
-// withPort runs the command given to it in a /dev that has a ttypi7, or none.
+// withPort runs the command given to it on a controller whose /dev has a ttypi7, or none.
 const withPort = `set -e
 dev=$(mktemp -d) && mount -t tmpfs dev $dev && mkdir $dev/pts && mount --bind /dev/pts $dev/pts
 mknod $dev/null c 1 3
@@ -159,8 +159,9 @@ func TestSSH(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "ssh"), []byte("#!/bin/sh\nfor word; do echo \"$word\"; done\nexit 7\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("clusterctrl", "ssh", "--user", "anna", "p7", "--", "uptime", "-p")
-	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	cmd := exec.Command("unshare", "--mount", "sh", "-c", withPort, "sh",
+		"clusterctrl", "ssh", "--user", "anna", "p7", "--", "uptime", "-p")
+	cmd.Env = append(os.Environ(), "PORT=", "PATH="+dir+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	want := "-o\nHostKeyAlias=p7\n-o\nCheckHostIP=no\n-o\nStrictHostKeyChecking=accept-new\n-o\nConnectTimeout=10\n-l\nanna\n--\n172.19.181.7\nuptime\n-p\n"
 	if string(out) != want || cmd.ProcessState.ExitCode() != 7 {

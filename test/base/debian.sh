@@ -21,7 +21,7 @@ packages+=,iproute2,iputils-ping,netbase,nftables,iptables,bridge-utils,nfs-comm
 packages+=,fdisk,dosfstools,parted
 case $release in
 bookworm) packages+=,ifupdown,isc-dhcp-client ;;
-trixie) packages+=,network-manager,netplan.io,cloud-init suites+=(trixie-backports) ;; # for its kernel alone
+trixie) packages+=,network-manager,netplan.io,cloud-init,e2fsprogs suites+=(trixie-backports) ;; # for its kernel alone
 *) echo "release $release: want bookworm or trixie" >&2 && exit 1 ;;
 esac
 
