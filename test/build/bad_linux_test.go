@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -138,8 +139,9 @@ func setOSRelease(text string) func(*testing.T, disk) {
 	}
 }
 
-// TestFullDisk builds on disks that fill up at different parts of the work. An
-// image has 400 MB, and growing needs its root twice.
+// TestFullDisk builds on disks that are too small: for the data of the images, which is
+// said before the work begins, or for what growing makes of it. An image has 400 MB, and
+// growing needs its root twice.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	r := releases[0]
@@ -147,16 +149,22 @@ func TestFullDisk(t *testing.T) {
 	for _, tt := range []struct {
 		name, size string
 		args       []string
+		want       string
 	}{
-		{"the first image", "100M", []string{"--nodes", "0", "--no-nat"}},
-		{"the second image", "600M", []string{"--nodes", "0"}},
-		{"growing", "600M", []string{"--nodes", "0", "--no-nat", "--grow", "200M"}},
+		{"the first image", "100M", []string{"--nodes", "0", "--no-nat"},
+			`clusterctrl: DIR: the unpacked image needs at least 0\.[0-9]+ GB, and 0\.10 GB are free: make room, or name another directory`},
+		{"the second image", "600M", []string{"--nodes", "0"},
+			`clusterctrl: DIR: 2 images need at least 0\.[0-9]+ GB, and 0\.63 GB are free: make room, or name another directory`},
+		{"growing", "600M", []string{"--nodes", "0", "--no-nat", "--grow", "200M"},
+			`warning: DIR: the unpacked image needs up to 2\.15 GB, and 0\.63 GB are free\nclusterctrl: .*: no space left on device`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := tmpfs(t, tt.size)
-			said := refused(t, clusterctrl(t, append([]string{"build", image, "-o", dir}, tt.args...)...))
-			if !strings.HasSuffix(said, ": no space left on device") {
-				t.Errorf("said %q, want that no space is left", said)
+			cmd := clusterctrl(t, append([]string{"build", image, "-o", dir}, tt.args...)...)
+			said, err := cmd.CombinedOutput()
+			want := strings.ReplaceAll(tt.want, "DIR", regexp.QuoteMeta(dir))
+			if cmd.ProcessState.ExitCode() != 1 || !regexp.MustCompile("^"+want+"\n$").Match(said) {
+				t.Errorf("%v, said\n%s\nwant exit status 1 and\n%s", err, said, want)
 			}
 			wantFiles(t, dir)
 		})

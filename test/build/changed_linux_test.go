@@ -51,6 +51,7 @@ const changedInAll = `
 + link etc/systemd/system/ssh.service.wants/clusterctrl-hostkeys.service -> /usr/lib/systemd/system/clusterctrl-hostkeys.service
 + link usr/bin/clusterctrl -> /usr/sbin/clusterctrl
 + link etc/initramfs/post-update.d/zz-clusterctrl -> /usr/sbin/clusterctrl
++ drwxr-xr-x 0:0 etc/kernel/postrm.d
 + link etc/kernel/postinst.d/zz-clusterctrl -> /usr/sbin/clusterctrl
 + link etc/kernel/postrm.d/zz-clusterctrl -> /usr/sbin/clusterctrl
 + link usr/sbin/clusterhat -> clusterctrl
@@ -72,7 +73,6 @@ const (
 + -rw-r--r-- 0:0 etc/dhcp/dhclient-enter-hooks.d/clusterctrl
 + -rw-r--r-- 0:0 etc/dhcp/dhclient-exit-hooks.d/clusterctrl
 + -rw-r--r-- 0:0 etc/network/interfaces.d/clusterctrl
-+ drwxr-xr-x 0:0 etc/kernel/postrm.d
 + drwxr-xr-x 0:0 etc/systemd/system/ssh.service.wants
 ~ etc/dhcp/dhclient.conf
 `

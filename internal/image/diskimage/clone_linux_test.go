@@ -52,7 +52,7 @@ func extents(t testing.TB, f *os.File) int {
 // holey returns an image of n bytes: data with a hole of 64 KiB in each MiB,
 // and from 16 to 24 MiB nothing.
 func holey(n int) []byte {
-	image := bytes.Repeat([]byte("data"), n/4)
+	image := bytes.Repeat([]byte("dat\xff"), n/4)
 	for off := 0; off < n; off += 1 << 20 {
 		clear(image[off+512<<10:][:64<<10])
 	}
