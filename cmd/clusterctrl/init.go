@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -59,7 +60,7 @@ func initCommand() *cobra.Command {
 // init makes the controller ready. A step that fails does not keep it from the others.
 func (c *controller) init(cmd *cobra.Command) error {
 	errs := []error{c.route(cmd)}
-	if err := fence.Start(); err != nil {
+	if err := fence.Start(); err != nil && servesNodes() {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning: a node without a card could take another's address:", err)
 	}
 	opened := c.open()
@@ -74,6 +75,13 @@ func (c *controller) init(cmd *cobra.Command) error {
 	k := &bookkeeper{cmd: cmd, last: power.LastDir, switched: map[node.ID]time.Time{}}
 	errs = append(errs, c.machine.PowerOn(cmd.Context(), c.options, k.last, running, k.note))
 	return errors.Join(errs...)
+}
+
+// servesNodes reports whether there is a node without a card here, by its disk or root.
+func servesNodes() bool {
+	disks, err := disk.Dir{Path: node.Disks}.IDs()
+	roots, _ := filepath.Glob(filepath.Join(node.NFSRoots, "p*", "etc"))
+	return err != nil || len(disks)+len(roots) > 0
 }
 
 // ready tells systemd that units that wait for the controller may start.

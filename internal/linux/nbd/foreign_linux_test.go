@@ -125,7 +125,7 @@ func TestNBDInfo(t *testing.T) {
 	if len(info.Exports) != 1 {
 		t.Fatalf("nbdinfo: %s", text)
 	}
-	if e := info.Exports[0]; info.Protocol != "newstyle-fixed" || e.Name != "p5" || e.Size != diskSize || e.ReadOnly || !e.Flush || !e.FUA || !e.Trim || !e.Zero || !e.Multi {
+	if e := info.Exports[0]; info.Protocol != "newstyle-fixed" || e.Name != "p5" || e.Size != diskSize || e.ReadOnly || !e.Flush || !e.FUA || !e.Trim || !e.Zero || e.Multi {
 		t.Errorf("nbdinfo: %s", text)
 	}
 }

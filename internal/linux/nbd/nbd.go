@@ -78,15 +78,14 @@ const (
 	infoBlockSize = 3
 )
 
-// Flags of an export. Clients may use several connections: a flush on one flushes the
-// writes of all, since they share the disk.
+// Flags of an export. That clients may use several connections is not said: one that
+// connects anew sends again what was not answered, which must not be done on both.
 const exportFlags = 1<<0 | // there are flags
 	1<<2 | // flush
 	1<<3 | // FUA
 	1<<5 | // trim
 	1<<6 | // write zeroes
-	1<<7 | // do not fragment
-	1<<8 // several connections
+	1<<7 // do not fragment
 
 // Commands.
 const (

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -181,6 +182,34 @@ func (r *running) io(id node.ID, commands ...string) (string, error) {
 		words = append(words, "-c", c)
 	}
 	return client(append(words, r.uri(id, id.String()))...)
+}
+
+// session starts a qemu-io whose one connection does command after command, and returns
+// what each says.
+func (r *running) session(id node.ID) (do func(command string) string) {
+	r.t.Helper()
+	cmd := exec.Command("qemu-io", "-f", "raw", r.uri(id, id.String()))
+	in := must[io.WriteCloser](r.t)(cmd.StdinPipe())
+	out := must[io.ReadCloser](r.t)(cmd.StdoutPipe())
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+	said := bufio.NewReader(out)
+	answer := func() string {
+		const prompt = "qemu-io> "
+		var text []byte
+		for !bytes.HasSuffix(text, []byte(prompt)) {
+			text = append(text, must[byte](r.t)(said.ReadByte()))
+		}
+		return string(bytes.TrimSuffix(text, []byte(prompt)))
+	}
+	answer()
+	return func(command string) string {
+		must[int](r.t)(io.WriteString(in, command+"\n"))
+		return answer()
+	}
 }
 
 // A held connection is one that has a disk and does nothing.

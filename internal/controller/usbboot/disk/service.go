@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,25 +30,29 @@ type Service struct {
 	serving map[node.ID]*served
 }
 
-// A served disk is open as long as its node has connections.
+// A served disk is open as long as its node is connected.
 type served struct {
 	*opened // by once, which holds the service's lock meanwhile only to set it
 	once    sync.Once
 	err     error // of opening it
 
 	// The service's lock guards these.
-	users int        // connections that are served
-	conns []net.Conn // those of them that were not told to end, the oldest first
+	users int         // connections that have not ended
+	last  *connection // the only one that was not told to end
 
-	closed chan struct{} // when all connections have ended
+	closed chan struct{} // when the node is connected no more
 
 	reading, writing meter
 	trouble          atomic.Pointer[string] // why the last write failed, nil if it did not
 }
 
-// maxConns is how many connections a node may have. One more ends the oldest, which mostly
-// is one of before the node lost its power.
-const maxConns = 8
+// A connection of a node is the node's only one. A node that connects anew lost its power,
+// or had no answer for long and sends its requests again: a write of the connection before
+// must not come after one of the new connection.
+type connection struct {
+	net.Conn
+	ended chan struct{} // closed when all that was asked for on it is done
+}
 
 // keepAlive finds out within half a minute that a node has lost its power.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 4}
@@ -103,9 +106,10 @@ func nodeAt(addr net.Addr) (node.ID, bool) {
 // client serves a connection of a node.
 func (s *Service) client(ctx context.Context, id node.ID, conn net.Conn) error {
 	var mine *served
+	var c *connection
 	defer func() {
 		if mine != nil {
-			s.release(id, mine, conn)
+			s.release(id, mine, c)
 		}
 	}()
 	var refused error
@@ -116,7 +120,8 @@ func (s *Service) client(ctx context.Context, id node.ID, conn net.Conn) error {
 				return nil, false
 			}
 			if mine == nil {
-				mine, refused = s.acquire(id, conn)
+				c = &connection{conn, make(chan struct{})} // a client may ask again
+				mine, refused = s.acquire(id, c)
 			}
 			return mine, mine != nil
 		},
@@ -128,8 +133,9 @@ func (s *Service) client(ctx context.Context, id node.ID, conn net.Conn) error {
 	return refused
 }
 
-// acquire adds a connection to a node's disk, which the first one opens.
-func (s *Service) acquire(id node.ID, conn net.Conn) (*served, error) {
+// acquire gives a connection its node's disk, which the first one opens, when the
+// connection before it has ended.
+func (s *Service) acquire(id node.ID, c *connection) (*served, error) {
 	if s.Vouch != nil {
 		if err := s.Vouch(id); err != nil {
 			return nil, err
@@ -145,15 +151,16 @@ func (s *Service) acquire(id node.ID, conn net.Conn) (*served, error) {
 		s.serving[id] = d
 	}
 	d.users++
-	d.conns = append(d.conns, conn)
-	if len(d.conns) > maxConns {
-		d.conns[0].Close()
-		d.conns = d.conns[1:]
-	}
+	before := d.last
+	d.last = c
 	s.mu.Unlock()
+	if before != nil {
+		before.Close()
+		<-before.ended
+	}
 	d.once.Do(func() { s.open(id, d) })
 	if d.err != nil {
-		s.release(id, d, conn)
+		s.release(id, d, c)
 		return nil, d.err
 	}
 	return d, nil
@@ -171,10 +178,10 @@ func (s *Service) open(id node.ID, d *served) {
 }
 
 // release takes a connection off a disk, which is closed with the last.
-func (s *Service) release(id node.ID, d *served, conn net.Conn) {
+func (s *Service) release(id node.ID, d *served, c *connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d.conns = slices.DeleteFunc(d.conns, func(c net.Conn) bool { return c == conn })
+	close(c.ended)
 	if d.users--; d.users > 0 {
 		return
 	}
@@ -190,7 +197,7 @@ func (s *Service) release(id node.ID, d *served, conn net.Conn) {
 	s.Report(id, what)
 }
 
-// disconnect ends all connections of a node, and waits until its disk is closed.
+// disconnect ends a node's connection, and waits until its disk is closed.
 func (s *Service) disconnect(ctx context.Context, id node.ID) {
 	s.mu.Lock()
 	d := s.serving[id]
@@ -198,9 +205,7 @@ func (s *Service) disconnect(ctx context.Context, id node.ID) {
 		s.mu.Unlock()
 		return
 	}
-	for _, c := range d.conns {
-		c.Close()
-	}
+	d.last.Close()
 	s.mu.Unlock()
 	select {
 	case <-d.closed:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -101,24 +102,31 @@ func TestConnected(t *testing.T) {
 	states(NotServed)
 }
 
-// TestConnections: a node that opens more and more connections loses the oldest; the
-// service's end ends all.
-func TestConnections(t *testing.T) {
+// TestConnectsAnew: a node's new connection ends the one before, and has the disk only
+// when what was asked for on that one is done. The service's end ends it.
+func TestConnectsAnew(t *testing.T) {
 	d := Dir{Path: t.TempDir()}
-	add(t, d, image(1), 5)
+	add(t, d, image(1), 5, 6)
 	r := start(t, d)
-	var all []*held
-	for range maxConns + 2 {
-		all = append(all, r.hold(5))
+	before := r.hold(5)
+	r.mu.Lock()
+	disk := r.serving[5].Disk
+	r.mu.Unlock()
+
+	disk.flushing.Lock() // a request takes long
+	const flush = "\x25\x60\x95\x13\x00\x00\x00\x03cookie01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+	must[int](t)(io.WriteString(before, flush))
+	anew := make(chan *held, 1)
+	go func() { anew <- r.hold(5) }()
+	before.gone(t)
+	must[string](t)(r.io(6, "write 0 1M", "flush")) // other nodes do not wait
+	if len(anew) > 0 {
+		t.Error("the new connection has the disk before the flush of the last is done")
 	}
-	all[0].gone(t)
-	all[1].gone(t)
-	done := make(chan bool)
-	go func() { r.stop(); close(done) }()
-	<-done
-	for _, h := range all[2:] {
-		h.gone(t)
-	}
+	disk.flushing.Unlock()
+	last := <-anew
+	r.stop()
+	last.gone(t)
 }
 
 // TestFull has the controller's disk run full under two nodes' writes. They get an error,
@@ -136,26 +144,31 @@ func TestFull(t *testing.T) {
 	d := Dir{Path: filepath.Join(dir, "disk")}
 	add(t, d, image(1), 5)
 	r := start(t, d)
-	held := r.hold(5) // so that the service remembers
-	must[string](t)(r.io(5, "write -P 1 8M 1M", "flush"))
-	if out, err := r.io(5, "write -P 2 9M 6M"); err == nil || !strings.Contains(out, "No space left on device") {
-		t.Fatalf("written to a full disk: %v\n%s", err, out)
+	do := r.session(5) // as long as it is connected, the service remembers
+	do("write -P 1 8M 1M")
+	do("flush")
+	if out := do("write -P 2 9M 6M"); !strings.Contains(out, "No space left on device") {
+		t.Fatalf("written to a full disk: %s", out)
 	}
 	if s := must[[]Status](t)(d.List())[0]; s.State != Connected || !strings.Contains(s.Error, "no space left on device: reset or remove disks") {
 		t.Errorf("listed as %+v", s)
 	}
-	must[string](t)(r.io(5, "read -P 1 8M 1M", "write -P 3 8M 512k", "flush")) // what is there can be written again
+	for _, command := range []string{"read -P 1 8M 1M", "write -P 3 8M 512k", "flush"} { // what is there can be written again
+		if out := do(command); strings.Contains(out, "failed") {
+			t.Errorf("%s: %s", command, out)
+		}
+	}
 	if err := d.Add(t.Context(), adding(image(2)), 7); err == nil || !strings.Contains(err.Error(), "no space left on device") {
 		t.Errorf("added to a full disk: %v", err)
 	}
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	must[string](t)(r.io(5, "write -P 4 14M 512k", "flush"))
+	do("write -P 4 14M 512k")
+	do("flush")
 	if s := must[[]Status](t)(d.List())[0]; s.Error != "" || s.Written == 0 || s.WriteRate == 0 {
 		t.Errorf("listed as %+v", s)
 	}
-	held.Close()
 	r.stop()
 	got := export(t, d, 5)
 	for _, want := range []struct{ at, value byte }{{8, 3}, {14, 4}} {
