@@ -136,8 +136,8 @@ func TestHandshake(t *testing.T) {
 		{"other disk", append(hello, goOther...), be(uint64(optionReplyMagic), uint32(7), uint32(1<<31|6), uint32(0)), nil},
 		{"name too long", be(uint32(3), uint64(optionMagic), uint32(7), uint32(6), uint32(9), uint16(0)), be(uint64(optionReplyMagic), uint32(7), uint32(1<<31|3), uint32(0)), nil},
 		{"option too long", append(be(uint32(3), uint64(optionMagic), uint32(7), uint32(5000)), make([]byte, 5000)...), be(uint64(optionReplyMagic), uint32(7), uint32(1<<31|9), uint32(0)), nil},
-		{"go", append(hello, goP5...), be(uint64(optionReplyMagic), uint32(7), uint32(3), uint32(12), uint16(0), uint64(1<<20), uint16(0x1ed)), nil},
-		{"oldest way", be(uint32(3), uint64(optionMagic), uint32(1), uint32(2), []byte("p5")), be(uint64(1<<20), uint16(0x1ed)), nil},
+		{"go", append(hello, goP5...), be(uint64(optionReplyMagic), uint32(7), uint32(3), uint32(12), uint16(0), uint64(1<<20), uint16(0xed)), nil},
+		{"oldest way", be(uint32(3), uint64(optionMagic), uint32(1), uint32(2), []byte("p5")), be(uint64(1<<20), uint16(0xed)), nil},
 		{"nothing", nil, be(uint64(initMagic), uint64(optionMagic), uint16(3)), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
