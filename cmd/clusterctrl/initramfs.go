@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"clusterctrl/internal/image/nfsroot"
 	"clusterctrl/internal/node"
@@ -30,6 +33,22 @@ func initramfsPrefix(tree rootfs.Tree) (string, error) {
 		return recipe.InitramfsPrefix, err
 	}
 	return "", nil
+}
+
+// onCard reports whether a system starts from a card, by its settings and, if it is the
+// running one, its kernel's command line. Only a copy of the card, given out as a disk, would
+// start from our initramfs: without that, an upgrade of a card's kernel is complete.
+func onCard(root, commandLine string) bool {
+	settings, err := os.ReadFile(filepath.Join(root, node.SettingsFile))
+	if err == nil {
+		if kind, err := defaults.Text(settings).Value("TYPE"); err == nil && kind == node.USBBootType {
+			return false
+		}
+	}
+	words, err := os.ReadFile(commandLine)
+	return root != "/" || err != nil || !slices.ContainsFunc(strings.Fields(string(words)), func(word string) bool {
+		return strings.HasPrefix(word, node.DiskArg+"=")
+	})
 }
 
 // makeInitramfs makes the initramfs of the kernels in a node's tree, of one flavour if

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"clusterctrl/internal/tree/recipe"
@@ -52,5 +53,46 @@ func TestMakeInitramfs(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(root, "boot/firmware", want+"initramfs8")); err != nil {
 			t.Errorf("%q: %v", settings, err)
 		}
+	}
+}
+
+// TestOnCard says which systems an upgrade of a kernel must not stop for: a card starts from
+// the vendor's initramfs, not from ours.
+func TestOnCard(t *testing.T) {
+	for _, tt := range []struct {
+		settings, commandLine string
+		running               bool
+		want                  bool
+	}{
+		{"TYPE=usbboot\nID=7\n", "root=/dev/nfs\n", false, false},
+		{"TYPE=node\nID=7\n", "root=PARTUUID=1-02\n", false, true},
+		{"TYPE=node\nID=7\n", "nbdroot=172.19.180.254/p7\n", false, true}, // of this computer
+		{"", "root=PARTUUID=1-02\n", true, true},
+		{"", "root=PARTUUID=1-02 nbdroot=172.19.180.254/p7\n", true, false},
+	} {
+		root, commandLine := t.TempDir(), filepath.Join(t.TempDir(), "cmdline")
+		if tt.running {
+			root = "/" // which has no settings, as a computer that is not of a cluster
+		} else if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {
+			t.Fatal(err)
+		} else if err := os.Mkdir(filepath.Join(root, "etc/default"), 0o755); err != nil {
+			t.Fatal(err)
+		} else if err := os.WriteFile(filepath.Join(root, "etc/default/clusterctrl"), []byte(tt.settings), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(commandLine, []byte(tt.commandLine), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := onCard(root, commandLine); got != tt.want {
+			t.Errorf("%q, %q: %v, want %v", tt.settings, tt.commandLine, got, tt.want)
+		}
+	}
+	root := t.TempDir() // no tree of ours
+	cmd := usbbootInitramfsCommand()
+	cmd.SetArgs([]string{"--root", root, "6.12.25-v8", "/boot/vmlinuz-6.12.25-v8"})
+	var said strings.Builder
+	cmd.SetErr(&said)
+	if err := cmd.Execute(); err != nil || !strings.HasPrefix(said.String(), "warning: ") {
+		t.Errorf("of a card: %v, said %q; want a warning", err, said.String())
 	}
 }

@@ -192,8 +192,13 @@ func usbbootInitramfsCommand() *cobra.Command {
 		Long:    usbbootInitramfsHelp,
 		Example: "  sudo clusterctrl usbboot initramfs\n  sudo clusterctrl usbboot initramfs 6.12.25+rpt-rpi-v8",
 		Args:    arguments(0, 2, "the release of a kernel, as uname -r prints it"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return makeInitramfs(root, strings.Join(args[:min(len(args), 1)], ""))
+		RunE: func(cmd *cobra.Command, args []string) error {
+			err := makeInitramfs(root, strings.Join(args[:min(len(args), 1)], ""))
+			if err != nil && onCard(root, "/proc/cmdline") {
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", err)
+				return nil
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&root, "root", "/", "the node's tree is in the directory `DIR`")
