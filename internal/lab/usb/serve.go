@@ -70,7 +70,7 @@ func play(stream io.ReadWriter, d Device) error {
 	ctx, unplugged := context.WithCancel(context.Background())
 	p := &player{
 		device: d, stream: stream, ctx: ctx,
-		last: map[endpoint]chan struct{}{}, halted: map[endpoint]bool{}, pending: map[uint32]context.CancelFunc{},
+		last: map[endpoint]chan struct{}{}, halted: map[endpoint]bool{}, pending: map[uint32]*transfer{},
 	}
 	err := p.listen()
 	unplugged()
@@ -93,8 +93,14 @@ type player struct {
 
 	mu      sync.Mutex // replies are sent under it, each when it is decided
 	stream  io.ReadWriter
-	pending map[uint32]context.CancelFunc // transfers that were not answered yet
+	pending map[uint32]*transfer // that were not answered yet, by number
 	halted  map[endpoint]bool
+}
+
+// A transfer is one that the host asked for.
+type transfer struct {
+	takeBack context.CancelFunc
+	over     chan struct{} // nil as long as the device was not asked, closed when it has answered
 }
 
 // listen does what the host says until the stream ends.
@@ -142,7 +148,8 @@ func (p *player) submit(c command) error {
 	before, done := p.last[e], make(chan struct{})
 	p.last[e] = done
 	p.mu.Lock()
-	p.pending[c.Number] = cancel
+	t := &transfer{takeBack: cancel}
+	p.pending[c.Number] = t
 	p.mu.Unlock()
 	p.running.Go(func() {
 		defer close(done)
@@ -150,16 +157,30 @@ func (p *player) submit(c command) error {
 		if before != nil {
 			<-before
 		}
-		if ctx.Err() != nil {
+		if !p.begin(ctx, t) {
 			return // taken back before its turn, or unplugged
 		}
 		in, err := p.transfer(ctx, e, c, out)
-		p.answer(e, c, in, err)
+		if err == nil || ctx.Err() == nil {
+			p.answer(e, c, in, err)
+		}
+		close(t.over)
 		if l, ok := p.device.(Listener); ok {
 			l.Answered(e.number)
 		}
 	})
 	return nil
+}
+
+// begin reports whether a transfer whose turn it is was not taken back.
+func (p *player) begin(ctx context.Context, t *transfer) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ctx.Err() != nil {
+		return false
+	}
+	t.over = make(chan struct{})
+	return true
 }
 
 // transfer has the device do a transfer.
@@ -184,8 +205,8 @@ func (p *player) transfer(ctx context.Context, e endpoint, c command, out []byte
 	}
 }
 
-// answer tells the host the result of a transfer, unless the host took the transfer
-// back. Other code notices that the host has gone.
+// answer tells the host the result of a transfer. Other code notices that the host has
+// gone.
 func (p *player) answer(e endpoint, c command, in []byte, err error) {
 	r := reply{Message: submitReply, Number: c.Number}
 	switch {
@@ -201,9 +222,6 @@ func (p *player) answer(e endpoint, c command, in []byte, err error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.pending[c.Number] == nil {
-		return
-	}
 	delete(p.pending, c.Number)
 	if r.Status == statusStall && e.number != 0 {
 		p.halted[e] = true
@@ -211,14 +229,24 @@ func (p *player) answer(e endpoint, c command, in []byte, err error) {
 	p.send(r, in)
 }
 
-// unlink takes back a transfer, if it was not answered yet.
+// unlink takes back a transfer, if the device does not answer it first. When the host
+// hears of it the device has let the transfer go: what comes next would get lost in it.
 func (p *player) unlink(c command) error {
+	p.mu.Lock()
+	var over chan struct{}
+	if t := p.pending[c.Flags]; t != nil {
+		t.takeBack()
+		over = t.over
+	}
+	p.mu.Unlock()
+	if over != nil {
+		<-over
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := reply{Message: unlinkReply, Number: c.Number}
-	if cancel := p.pending[c.Flags]; cancel != nil {
+	if p.pending[c.Flags] != nil {
 		delete(p.pending, c.Flags)
-		cancel()
 		r.Status = statusTaken
 	}
 	p.send(r, nil)

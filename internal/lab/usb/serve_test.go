@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"clusterctrl/internal/linux/usbip"
@@ -111,6 +113,46 @@ func TestUnlink(t *testing.T) {
 	if err := <-played; err != nil {
 		t.Error(err)
 	}
+}
+
+// A tardy device takes its time to let a transfer go.
+type tardy struct {
+	quiet
+	asked chan bool
+	gone  *atomic.Bool
+}
+
+func (d tardy) In(ctx context.Context, _ uint8, _ int) ([]byte, error) {
+	d.asked <- true
+	<-ctx.Done()
+	for range 1000 {
+		runtime.Gosched()
+	}
+	d.gone.Store(true)
+	return nil, ctx.Err()
+}
+
+// TestUnlinkTardy: a host that took a transfer back hears of it when the device has let the
+// transfer go. What the device gets next would go to the host that does not want it.
+func TestUnlinkTardy(t *testing.T) {
+	host, device := net.Pipe()
+	d := tardy{asked: make(chan bool), gone: new(atomic.Bool)}
+	go Serve(device, d)
+	if _, err := usbip.Ask(host); err != nil {
+		t.Fatal(err)
+	}
+	if err := binary.Write(host, binary.BigEndian, command{Message: submitMessage, Number: 1, In: 1, Endpoint: 2, Length: 8}); err != nil {
+		t.Fatal(err)
+	}
+	<-d.asked
+	if err := binary.Write(host, binary.BigEndian, command{Message: unlinkMessage, Number: 2, Flags: 1}); err != nil {
+		t.Fatal(err)
+	}
+	var r reply
+	if err := binary.Read(host, binary.BigEndian, &r); err != nil || r.Message != unlinkReply || r.Status != statusTaken || !d.gone.Load() {
+		t.Errorf("%+v, %v, let go: %v", r, err, d.gone.Load())
+	}
+	host.Close()
 }
 
 // TestGone has the host go away before it has asked, and before it is answered.
