@@ -145,13 +145,12 @@ func trials() []trial {
 }
 
 // usual are those that run without -all: the first with -short, the others without.
-// Trixie takes twice as long as Bookworm.
+// Trixie takes twice as long as Bookworm, whatever its kernel.
 var usual = []trial{
 	{base.Bookworm, "", "", "p252"},
 	{base.Bookworm, "", firstrun, "p7"},
 	{base.Bookworm, "", customTOML, "cbridge"},
-	{base.Trixie, "", cloudinit, "cbridge"},
-	{base.Trixie, backports, "", "p7"},
+	{base.Trixie, backports, cloudinit, "p7"},
 }
 
 // TestRoles boots cards until each is an ordinary system, and asks that what it is. No
