@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,7 +47,8 @@ func Listen(source Source) (*os.File, error) {
 }
 
 // Await returns at the next event about a device of one of the subsystems, of any if
-// none is named, or if there were so many events that some were lost.
+// none is named, or if there were so many events that some were lost. A device that went
+// has left sysfs by then.
 func Await(events *os.File, subsystems ...string) error {
 	buf := make([]byte, 16<<10) // the kernel's have at most 2 KiB, and a header; udev's add to that
 	for {
@@ -56,14 +59,35 @@ func Await(events *os.File, subsystems ...string) error {
 		if err != nil {
 			return err
 		}
-		if len(subsystems) == 0 {
+		if len(subsystems) == 0 || slices.Contains(subsystems, value(buf[:n], "SUBSYSTEM")) {
+			if value(buf[:n], "ACTION") == "remove" {
+				awaitGone("/sys" + value(buf[:n], "DEVPATH"))
+			}
 			return nil
 		}
-		for _, s := range subsystems {
-			if bytes.Contains(buf[:n], []byte("SUBSYSTEM="+s+"\x00")) {
-				return nil
-			}
+	}
+}
+
+// value returns a variable of an event (Documentation/core-api/kobject.rst), whose parts
+// end with a zero.
+func value(event []byte, name string) string {
+	for part := range bytes.SplitSeq(event, []byte{0}) {
+		if v, ok := bytes.CutPrefix(part, []byte(name+"=")); ok {
+			return string(v)
 		}
+	}
+	return ""
+}
+
+// awaitGone waits until a directory of sysfs is gone. The kernel says that a device goes
+// before it removes the device's directory, and says nothing afterwards. Another device
+// may have taken the place already: so it gives up after a second.
+func awaitGone(dir string) {
+	for pause := time.Millisecond; pause < time.Second; pause *= 2 {
+		if _, err := os.Lstat(dir); err != nil {
+			return
+		}
+		time.Sleep(pause)
 	}
 }
 
