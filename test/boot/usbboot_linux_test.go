@@ -78,7 +78,7 @@ func usbBootImage(t *testing.T) string {
 		t.Fatal(err)
 	}
 	image := build(t, unbranded, "-CNAT.img", "--only", "cnat", "--branded")
-	change(t, image, func(tree *rootfs.Image) error { return tree.WriteFile(archiveOnController, archive, 0o644) })
+	change(t, image, func(tree *rootfs.Image) error { return tree.WriteFile(archiveOnController[1:], archive, 0o644) })
 	return image
 }
 
