@@ -23,8 +23,8 @@ const benched = node.MinID
 // diskBase is the size of the base of the disk that is measured, in bytes.
 const diskBase = 1 << 30
 
-// measureDisk compares a disk over a base with those of qemu-nbd and nbdkit over the same
-// file, by the same client. nbdkit keeps changes until it ends, and flushes nothing.
+// measureDisk has one client read and write a disk over a base three times: served by our
+// program, by qemu-nbd and by nbdkit. nbdkit keeps changes until it ends, and flushes nothing.
 func (b bench) measureDisk(ctx context.Context) (err error) {
 	if b.dir, err = filepath.Abs(b.dir); err != nil {
 		return err

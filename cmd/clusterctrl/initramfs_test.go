@@ -87,7 +87,7 @@ func TestOnCard(t *testing.T) {
 			t.Errorf("%q, %q: %v, want %v", tt.settings, tt.commandLine, got, tt.want)
 		}
 	}
-	root := t.TempDir() // no tree of ours
+	root := t.TempDir() // an empty directory, in which no kernel is
 	cmd := usbbootInitramfsCommand()
 	cmd.SetArgs([]string{"--root", root, "6.12.25-v8", "/boot/vmlinuz-6.12.25-v8"})
 	var said strings.Builder

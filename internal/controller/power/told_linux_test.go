@@ -27,7 +27,7 @@ func watched(t *testing.T) {
 	d := newDesk(t)
 	asked := make(chan struct{}, 1)
 	d.tripleBus.Answer = func(m board.Message) bool {
-		if slices.Equal(m.Data, []byte{0x0d, 0x0f}) { // how a node of it is, after those of the HAT
+		if slices.Equal(m.Data, []byte{0x0d, 0x0f}) { // the command that reads the power of a board's node
 			select {
 			case asked <- struct{}{}:
 			default:

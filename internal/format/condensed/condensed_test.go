@@ -82,7 +82,8 @@ func condense(t testing.TB) []byte {
 	return text
 }
 
-// damaged are condensed images that nobody may use. Their checksums are right.
+// damaged returns condensed images that reading must refuse, though their checksums are
+// right.
 func damaged(t testing.TB) map[string][]byte {
 	change := func(at int, value uint32) []byte {
 		text := condense(t)

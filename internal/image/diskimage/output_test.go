@@ -140,8 +140,8 @@ func TestCommitAllOrNone(t *testing.T) {
 	}
 }
 
-// TestStale: the files of runs that are alive stay, those of runs that ended go, and all
-// others stay.
+// TestStale: hidden files of a run that has ended are removed. Hidden files of a run
+// that goes on stay, and so does every other file.
 func TestStale(t *testing.T) {
 	dir := t.TempDir()
 	live, err := Create(dir, Refuse, "live")

@@ -106,9 +106,9 @@ func (w writer) Write(p []byte) (int, error) {
 	return w.Writer.Write(p)
 }
 
-// Modules that /init needs. The others are there in some kernels alone: in those of
-// Raspberry Pi OS the NFS client and ext4 are built in, as is the driver for what connects a Pi's
-// USB controller to its port.
+// Modules for /init. Every kernel must have those of the first list. Those of the second
+// list are built into some kernels: Raspberry Pi OS's have the NFS client, ext4 and the driver
+// for what connects a Pi's USB controller to its port built in.
 var (
 	modules = []string{"libcomposite", "usb_f_ecm", "usb_f_ncm", "usb_f_rndis", "usb_f_acm", "dwc2", "8021q", "nbd"}
 	alsoIf  = []string{"phy-generic", "nfsv3", "nfsv4", "ext4"}

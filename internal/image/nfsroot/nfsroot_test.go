@@ -28,8 +28,8 @@ func unpack(t *testing.T, archive []byte) []string {
 	return strings.Fields(string(out))
 }
 
-// TestInitramfs makes those of Debian's kernel, which stands for two flavours here, and
-// holds the modules against what the kernel's index says of each.
+// TestInitramfs makes the initramfs of Debian's kernel twice, under the names of two
+// flavours, and compares the modules inside with what the kernel's index says of each.
 func TestInitramfs(t *testing.T) {
 	kernel := labtest.NewKernel(t, labtest.ARM64)
 	dir := t.TempDir()

@@ -21,8 +21,9 @@ import (
 // its node writes its tables. The vendor's has 512 MiB.
 const maxBoot = 4 << 30
 
-// BootFiles returns the files that a node starts from: those of its boot partition, as its
-// last flush has left them, with the words and lines that lead to its disk. Below is the
+// BootFiles returns the files that a node starts from. These are the files of the node's
+// boot partition, as the node's last flush left them; words in cmdline.txt and lines in
+// config.txt are added, which lead the node to its disk. Below is the
 // disk's name in the directory. It takes no lock: the node that asks may have been cut
 // off with its disk open.
 func (d Dir) BootFiles(below string) (files fs.FS, closeFiles func(), err error) {

@@ -26,7 +26,7 @@ type Dir struct {
 	Force bool
 }
 
-// Errors about disks that somebody else uses.
+// Errors about disks that another program or a node uses.
 var (
 	errLocked = errors.New("another program has locked it")
 	// ErrConnected is wrapped by the error that a disk is in use.

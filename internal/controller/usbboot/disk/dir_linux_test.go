@@ -161,8 +161,8 @@ func TestBase(t *testing.T) {
 	refused("its base is missing: want an image with SHA-256 ")
 }
 
-// TestDamagedChanges: a file that holds no changes is named; no base goes, since nobody
-// knows which one the disk needs.
+// TestDamagedChanges: the error names a file that should hold changes and does not.
+// All bases stay, since the damaged file cannot say which base the disk needs.
 func TestDamagedChanges(t *testing.T) {
 	d := Dir{Path: t.TempDir()}
 	add(t, d, image(1), 5)

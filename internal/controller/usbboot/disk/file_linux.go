@@ -13,7 +13,7 @@ import (
 // A file is a file of changes on the controller's card.
 type file struct{ *os.File }
 
-// Sync leaves out the times of a file, which nobody reads.
+// Sync flushes a file's data without the file's times, which no program reads.
 func (f file) Sync() error {
 	return f.call("sync", func() error { return unix.Fdatasync(int(f.Fd())) })
 }

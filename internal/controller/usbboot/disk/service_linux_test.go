@@ -89,7 +89,7 @@ func TestConnected(t *testing.T) {
 	}
 	held.gone(t)
 	states(Idle, Idle)
-	touch(t, d, 5) // nobody has it any more
+	touch(t, d, 5) // no connection holds the disk's lock any more
 	held = r.hold(5)
 	if err := force.Remove(5); err != nil {
 		t.Fatal(err)
