@@ -59,21 +59,25 @@ func wait(t *testing.T, b *lab.Boot, want lab.Outcome) {
 }
 
 // TestRestart boots a program as PID 1 again and again: it restarts, listens
-// until the power is cut, leaves the kernel alone, and switches off. QEMU's Pi Zero
-// now and then stops in the middle of this; package test/boot has a first boot there.
+// until the power is cut, leaves the kernel alone, and switches off.
 func TestRestart(t *testing.T) {
 	for _, tt := range []struct {
 		model string
 		arch  labtest.Arch
+		tree  string // empty if QEMU brings it
 	}{
-		{"amd64", labtest.AMD64},
-		{"arm64", labtest.ARM64},
+		{model: "amd64", arch: labtest.AMD64},
+		{model: "arm64", arch: labtest.ARM64},
+		{model: "raspi0", arch: labtest.ARMv6, tree: "bcm2835-rpi-zero.dtb"},
 	} {
 		t.Run(tt.model, func(t *testing.T) {
 			kernel := labtest.NewKernel(t, tt.arch)
 			software := &lab.Software{
 				Kernel:    kernel.Image,
 				Initramfs: kernel.Initramfs(t, labtest.Initramfs{Init: labtest.Program(t, tt.arch, "labtest/restarter")}),
+			}
+			if tt.tree != "" {
+				software.DeviceTree = kernel.Tree(tt.tree)
 			}
 			m, ctx := machine(t, lab.Config{Model: tt.model, Software: software})
 
