@@ -21,7 +21,7 @@ import (
 // of them, whatever names and links the archive has. On an error the directories
 // hold a part of the tree.
 func unpack(ctx context.Context, archive io.Reader, into []*os.Root) error {
-	u := unpacker{into: into, parents: make([]*os.File, len(into))}
+	u := unpacker{into: into, parents: make([]*os.File, len(into)), buf: make([]byte, 1<<16)}
 	defer u.closeParents()
 	whole := &ending{from: archive}
 	from := tar.NewReader(whole)
@@ -69,6 +69,8 @@ type unpacker struct {
 	parent      string     // of the last file, within each directory
 	parents     []*os.File // the same, open
 	directories []*tar.Header
+
+	buf []byte // between the archive and a file
 }
 
 // A place is where a file is made: a name in an open directory.
@@ -221,7 +223,7 @@ func (u *unpacker) files(h *tar.Header, base string, content io.Reader) error {
 		file := os.NewFile(uintptr(fd), base)
 		defer file.Close()
 		if i == 0 {
-			first, err = file, fill(file, h, content)
+			first, err = file, u.fill(file, h, content)
 		} else {
 			err = share(file, first, h.Size)
 		}
@@ -236,17 +238,17 @@ func (u *unpacker) files(h *tar.Header, base string, content io.Reader) error {
 }
 
 // fill writes a file's content, with holes where the archive has them.
-func fill(file *os.File, h *tar.Header, content io.Reader) error {
+func (u *unpacker) fill(file *os.File, h *tar.Header, content io.Reader) error {
 	if _, sparse := h.PAXRecords["GNU.sparse.realsize"]; !sparse {
-		_, err := io.Copy(file, content)
+		// A file that is copied to as such takes a new buffer.
+		_, err := io.CopyBuffer(struct{ io.Writer }{file}, content, u.buf)
 		return err
 	}
-	buf := make([]byte, 1<<16)
-	zeros := make([]byte, len(buf))
+	zeros := make([]byte, len(u.buf))
 	for offset := int64(0); ; {
-		n, err := io.ReadFull(content, buf)
-		if n > 0 && !bytes.Equal(buf[:n], zeros[:n]) {
-			if _, err := file.WriteAt(buf[:n], offset); err != nil {
+		n, err := io.ReadFull(content, u.buf)
+		if n > 0 && !bytes.Equal(u.buf[:n], zeros[:n]) {
+			if _, err := file.WriteAt(u.buf[:n], offset); err != nil {
 				return err
 			}
 		}
@@ -265,7 +267,10 @@ func share(file, first *os.File, size int64) error {
 	if size == 0 || unix.IoctlFileClone(int(file.Fd()), int(first.Fd())) == nil {
 		return nil
 	}
-	_, err := io.Copy(file, io.NewSectionReader(first, 0, size))
+	if _, err := first.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	_, err := io.Copy(file, first) // within the kernel
 	return err
 }
 
