@@ -1,25 +1,18 @@
 package rootfs
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/fstest"
 
-	"clusterctrl/internal/format/xz"
-	"clusterctrl/internal/image/sample"
 	"pgregory.net/rapid"
 )
 
@@ -247,125 +240,6 @@ func onlyBrokenLinks(err error) bool {
 	return true
 }
 
-// model is a tree in memory, by names that lead through no link.
-type model map[string]*File
-
-// resolve does what the resolve of trees should, in its own way: recursively.
-func (m model) resolve(name string, follow bool, links int) (string, error) {
-	if name == "." {
-		return ".", nil
-	}
-	dir, err := m.resolve(path.Dir(name), true, links)
-	if err != nil {
-		return "", err
-	}
-	switch f := m[dir]; {
-	case dir == ".":
-	case f == nil:
-		return "", fs.ErrNotExist
-	case !f.Mode.IsDir():
-		return "", syscall.ENOTDIR
-	}
-	at := path.Join(dir, path.Base(name))
-	if f := m[at]; f != nil && f.Mode.Type() == fs.ModeSymlink && follow {
-		if links == 0 {
-			return "", syscall.ELOOP
-		}
-		return m.resolve(path.Join(dir, f.Target), true, links-1)
-	}
-	return at, nil
-}
-
-// stat returns where the file is that name leads to.
-func (m model) stat(name string) (string, error) {
-	at, err := m.resolve(name, true, maxLinks)
-	if err == nil && m[at] == nil {
-		err = fs.ErrNotExist
-	}
-	return at, err
-}
-
-// lstat is stat, but for a link at the end.
-func (m model) lstat(name string) (string, error) {
-	at, err := m.resolve(name, false, maxLinks)
-	if err == nil && m[at] == nil {
-		err = fs.ErrNotExist
-	}
-	return at, err
-}
-
-func (m model) add(name string, f *File) error {
-	at, err := m.resolve(name, false, maxLinks)
-	if err != nil {
-		return err
-	}
-	if m[at] != nil {
-		return fs.ErrExist
-	}
-	m[at] = f
-	return nil
-}
-
-func (m model) write(name, data string, perm fs.FileMode) error {
-	at, err := m.resolve(name, true, maxLinks)
-	if err != nil {
-		return err
-	}
-	if old := m[at]; old != nil {
-		if old.Mode.IsDir() {
-			return syscall.EISDIR
-		}
-		perm = old.Mode
-	}
-	m[at] = &File{Mode: perm, Data: []byte(data)}
-	return nil
-}
-
-func (m model) remove(name string) error {
-	at, err := m.lstat(name)
-	if err != nil {
-		return err
-	}
-	for other := range m {
-		if path.Dir(other) == at {
-			return syscall.ENOTEMPTY
-		}
-	}
-	delete(m, at)
-	return nil
-}
-
-func (m model) chmod(name string, perm fs.FileMode) error {
-	at, err := m.stat(name)
-	if err == nil {
-		old := m[at]
-		m[at] = &File{old.Mode.Type() | perm, old.Data, old.Target}
-	}
-	return err
-}
-
-func (m model) read(name string) (string, error) {
-	at, err := m.stat(name)
-	if err != nil {
-		return "", err
-	}
-	if m[at].Mode.IsDir() {
-		return "", syscall.EISDIR
-	}
-	return string(m[at].Data), nil
-}
-
-func (m model) readLink(name string) (string, error) {
-	at, err := m.lstat(name)
-	if err == nil && m[at].Mode.Type() != fs.ModeSymlink {
-		err = fs.ErrInvalid
-	}
-	if err != nil {
-		return "", err
-	}
-	return m[at].Target, nil
-}
-
 // expect holds an error against the one that every Tree has for the operation.
 func expect(t *rapid.T, op, name string, err, want error) {
 	if !errors.Is(err, want) || (err == nil) != (want == nil) {
@@ -374,30 +248,6 @@ func expect(t *rapid.T, op, name string, err, want error) {
 	if err != nil && !errors.As(err, new(*fs.PathError)) {
 		t.Fatalf("%s(%q) = %v of type %T, want a PathError", op, name, err, err)
 	}
-}
-
-func (m model) everything() string {
-	var b strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		fmt.Fprintf(&b, "%s %v %q %s\n", name, m[name].Mode, m[name].Data, m[name].Target)
-	}
-	return b.String()
-}
-
-// everything lists a tree, its links not followed.
-func everything(t *rapid.T, tree Tree) string {
-	m := model{}
-	err := fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || name == "." {
-			return err
-		}
-		m[name], err = NewOverlay(tree).base.file(name)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m.everything()
 }
 
 // sub is a directory of a Tree as a Tree, for tests that fill one.
@@ -424,108 +274,4 @@ func (s *sub) Remove(name string) error                  { return s.Tree.Remove(
 func (s *sub) Chmod(name string, perm fs.FileMode) error { return s.Tree.Chmod(s.in(name), perm) }
 func (s *sub) WriteFile(name string, data []byte, perm fs.FileMode) error {
 	return s.Tree.WriteFile(s.in(name), data, perm)
-}
-
-// sampleDisk is the sample image, unpacked once.
-var sampleDisk = sync.OnceValues(func() ([]byte, error) {
-	return io.ReadAll(xz.NewReader(bytes.NewReader(sample.Image), 1<<26))
-})
-
-// disk is a copy of the sample image that keeps changed pages only.
-type disk struct {
-	base  []byte
-	pages map[int64][]byte
-}
-
-const page = 4096
-
-func newDisk(t interface{ Fatal(...any) }) *disk {
-	base, err := sampleDisk()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &disk{base, map[int64][]byte{}}
-}
-
-func (d *disk) size() int64 { return int64(len(d.base)) }
-
-func (d *disk) ReadAt(p []byte, off int64) (int, error) {
-	n := 0
-	for n < len(p) && off < d.size() {
-		in, at := off/page, off%page
-		src, changed := d.pages[in]
-		if !changed {
-			src = d.base[in*page : (in+1)*page]
-		}
-		k := copy(p[n:], src[at:])
-		n, off = n+k, off+int64(k)
-	}
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
-}
-
-func (d *disk) WriteAt(p []byte, off int64) (int, error) {
-	n := 0
-	for n < len(p) {
-		in, at := off/page, off%page
-		if d.pages[in] == nil {
-			d.pages[in] = bytes.Clone(d.base[in*page : (in+1)*page])
-		}
-		k := copy(d.pages[in][at:], p[n:])
-		n, off = n+k, off+int64(k)
-	}
-	return n, nil
-}
-
-func openImage(t interface{ Fatal(...any) }, d *disk) *Image {
-	image, err := OpenImage(d, d.size())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return image
-}
-
-// check asks e2fsck and fsck.fat for their opinion of the partitions.
-func check(t interface{ Fatalf(string, ...any) }, d *disk) {
-	dir, err := os.MkdirTemp("", "fsck")
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	defer os.RemoveAll(dir)
-	image, err := OpenImage(d, d.size())
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	for i, program := range [][]string{{"fsck.fat", "-n"}, {"e2fsck", "-fn"}} {
-		p := image.Table.Partitions[i]
-		file := filepath.Join(dir, program[0])
-		if err := extract(d, p.Start, p.Size, file); err != nil {
-			t.Fatalf("%v", err)
-		}
-		if out, err := exec.Command(program[0], program[1], file).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", program[0], err, out)
-		}
-	}
-}
-
-func extract(d *disk, start, size int64, file string) error {
-	f, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	buf := make([]byte, page)
-	for off := int64(0); off < size; off += page {
-		if _, err := d.ReadAt(buf, start+off); err != nil {
-			return err
-		}
-		if !bytes.Equal(buf, make([]byte, page)) {
-			if _, err := f.WriteAt(buf, off); err != nil {
-				return err
-			}
-		}
-	}
-	return f.Truncate(size)
 }
