@@ -25,14 +25,17 @@ type controller struct {
 	boards  power.Boards
 }
 
-// thisController returns the controller that this machine is by its settings. On
-// another machine it says so and returns nothing, and no error: scripts run these
-// commands on any machine.
-func thisController(cmd *cobra.Command) (*controller, error) {
+// A noController is why this machine is no controller.
+type noController string
+
+func (why noController) Error() string { return "this is no controller: " + string(why) }
+
+// findController returns the controller that this machine is by its settings. On
+// another machine, the error is a noController.
+func findController() (*controller, error) {
 	settings, err := defaults.Read(node.SettingsFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "clusterctrl: this is no controller: no %s\n", node.SettingsFile)
-		return nil, nil
+		return nil, noController("no " + node.SettingsFile)
 	}
 	if err != nil {
 		return nil, err
@@ -44,10 +47,29 @@ func thisController(cmd *cobra.Command) (*controller, error) {
 	roles := []node.Role{node.CBridge, node.CNAT}
 	i := slices.IndexFunc(roles, func(r node.Role) bool { return r.Type() == kind })
 	if i < 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "clusterctrl: this is no controller: TYPE=%s in %s\n", kind, node.SettingsFile)
-		return nil, nil
+		return nil, noController(fmt.Sprintf("TYPE=%s in %s", kind, node.SettingsFile))
 	}
 	return &controller{role: roles[i], settings: settings, machine: power.ThisMachine()}, nil
+}
+
+// thisController returns the controller that this machine is. On another machine it says
+// so and returns nothing, and no error: scripts run these commands on any machine.
+func thisController(cmd *cobra.Command) (*controller, error) {
+	c, err := findController()
+	if errors.As(err, new(noController)) {
+		fmt.Fprintln(cmd.ErrOrStderr(), "clusterctrl:", err)
+		return nil, nil
+	}
+	return c, err
+}
+
+// onController refuses to go on on a machine that is no controller, where no node is.
+func onController(cmd *cobra.Command) error {
+	_, err := findController()
+	if errors.As(err, new(noController)) {
+		return fmt.Errorf("%s works on a controller alone; %w", cmd.Name(), err)
+	}
+	return err
 }
 
 // open finds the boards, which are to be closed.

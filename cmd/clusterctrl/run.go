@@ -24,7 +24,7 @@ With --json, run prints an object a node when the command has ended there, with 
 output and its exit status.
 
 The exit status is the highest of the nodes'; ssh's own is 255, as for a node that does
-not answer.`
+not answer. On a machine that is no controller it is 1.`
 
 const runExample = `  clusterctrl run p1-p4 -- uptime -p
   clusterctrl run all --user anna -- sudo apt-get update
