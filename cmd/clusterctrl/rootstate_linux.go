@@ -1,9 +1,10 @@
 package main
 
 import (
+	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"time"
 
@@ -32,6 +33,8 @@ func systemOf(roots *nfs.Roots, id node.ID) string {
 type nodesLook struct {
 	nodes   []cluster.Node
 	mounted []node.ID
+	files   fs.FS // of the controller, /sys among them
+	letsIn  func(node.ID) bool
 }
 
 func (c *controller) lookAtNodes() (nodesLook, error) {
@@ -40,30 +43,45 @@ func (c *controller) lookAtNodes() (nodesLook, error) {
 		return nodesLook{}, err
 	}
 	mounted, err := nfs.Clients()
-	return nodesLook{nodes, mounted}, err
-}
-
-// runs tells whether a node runs from its root here. A connection alone may be that of a
-// node which has lost its power since.
-func (l nodesLook) runs(id node.ID) bool {
-	plugged := func(n cluster.Node) bool { return n.ID == id && n.IsPlugged() && n.Boot == cluster.OverUSB }
-	return slices.Contains(l.mounted, id) && slices.ContainsFunc(l.nodes, plugged)
+	return nodesLook{nodes, mounted, os.DirFS("/"), letsIn}, err
 }
 
 // sshPatience is how long a node that runs may take to answer on its SSH port.
 const sshPatience = time.Second
 
+// letsIn tells whether a node answers on its SSH port.
+func letsIn(id node.ID) bool {
+	c, err := net.DialTimeout("tcp", net.JoinHostPort(id.Addr().String(), "22"), sshPatience)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
+// runs tells whether a node runs from its root here. A connection alone may be that of a
+// node which has lost its power since.
+func (l nodesLook) runs(id node.ID) bool {
+	return slices.Contains(l.mounted, id) && l.has(id, func(n cluster.Node) bool { return n.IsPlugged() && n.Boot == cluster.OverUSB })
+}
+
+// has tells whether something is true of a node, or of one of the nodes with its number.
+func (l nodesLook) has(id node.ID, is func(cluster.Node) bool) bool {
+	return slices.ContainsFunc(l.nodes, func(n cluster.Node) bool { return n.ID == id && is(n) })
+}
+
 // state says how far a node without a card is.
 func (l nodesLook) state(id node.ID, usbPath string) string {
 	if l.runs(id) {
-		c, err := net.DialTimeout("tcp", net.JoinHostPort(id.Addr().String(), "22"), sshPatience)
-		if err != nil {
-			return "root mounted"
+		switch {
+		case l.letsIn(id):
+			return "ssh"
+		case l.has(id, func(n cluster.Node) bool { return n.Boot == cluster.OverUSB && n.Serial != "" }):
+			return "console"
 		}
-		c.Close()
-		return "ssh"
+		return "root mounted"
 	}
-	if raw, err := os.ReadFile(bareDevice(usbPath)); err == nil && usbPath != "" {
+	if raw, err := rootfs.ReadText(l.files, bareDevice(usbPath)); err == nil && usbPath != "" {
 		if pi, bare, err := rpiboot.ParseDescriptors(raw); err == nil && bare {
 			if pi.InROM {
 				return "enumerated"
@@ -87,5 +105,5 @@ func (l nodesLook) state(id node.ID, usbPath string) string {
 
 // bareDevice is the file of descriptors of what is plugged in at a USB path.
 func bareDevice(usbPath string) string {
-	return filepath.Join("/sys/bus/usb/devices", usbPath, "descriptors")
+	return path.Join("sys/bus/usb/devices", usbPath, "descriptors")
 }

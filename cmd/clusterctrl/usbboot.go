@@ -98,7 +98,8 @@ path that its board gives, and how far the node is:
   enumerated    it waits for the first boot file
   boot files    it fetches firmware, or its kernel
   started       its kernel runs
-  root mounted  its system starts
+  root mounted  its system starts, and it has no console here
+  console       its system starts, and /dev/ttypi<n> is its console
   ssh           it lets users in`,
 		Example: "  sudo clusterctrl usbboot list\n  sudo clusterctrl usbboot list --json",
 		Args:    exactly(0, "none"),
