@@ -13,6 +13,7 @@ import (
 	"clusterctrl/internal/image/provision"
 	"clusterctrl/internal/image/settings"
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/recipe"
 	"github.com/spf13/cobra"
 )
 
@@ -48,11 +49,12 @@ func diskCommand() *cobra.Command {
 }
 
 const diskAddHelp = `Add makes a disk for each of NODES over IMAGE, an image that was built by clusterctrl and
-not booted: a controller's or any node's, compressed or not. Nodes whose disks are over
-the same image share it. Without IMAGE, it is the one that the controller's own card
-brought (clusterctrl build --with-nodes), which made disks for its nodes at the
-controller's first start. A disk has 8 GB, or what --size says; the node's first start
-extends its root over that. It takes space on the controller only as it is written to.`
+not booted: a controller's or any node's, compressed or not. Add refuses an image that
+lacks what a node starts from without a card. Nodes whose disks are over the same image
+share it. Without IMAGE, it is the one that the controller's own card brought
+(clusterctrl build --with-nodes), which made disks for its nodes at the controller's
+first start. A disk has 8 GB, or what --size says; the node's first start extends its
+root over that. It takes space on the controller only as it is written to.`
 
 func diskAddCommand(disks *disk.Dir) *cobra.Command {
 	var size settings.Size
@@ -132,7 +134,8 @@ func addDisks(cmd *cobra.Command, disks disk.Dir, ids []node.ID, name string, si
 	return linkDisks(cmd, disks)
 }
 
-// sectorsOf returns the sector that makes an image that of each node.
+// sectorsOf returns the sector that makes an image that of each node. It refuses an image
+// from which no node can start without a card.
 func sectorsOf(image string, ids []node.ID) ([]disk.Sector, error) {
 	c, err := provision.OpenController(image)
 	if inner := errors.Unwrap(err); inner != nil {
@@ -142,6 +145,9 @@ func sectorsOf(image string, ids []node.ID) ([]disk.Sector, error) {
 		return nil, err
 	}
 	defer c.Close()
+	if !c.StartsFromDisk {
+		return nil, fmt.Errorf("nodes without cards cannot start from it: no %sinitramfs* in its boot partition: build it anew with --with-nodes, which says what its base lacks", recipe.InitramfsPrefix)
+	}
 	var sectors []disk.Sector
 	for _, id := range ids {
 		patch, err := c.Patch(id.Role())

@@ -137,6 +137,9 @@ type Controller struct {
 	Size int64 // in bytes
 	OS   rootfs.OS
 
+	// StartsFromDisk says that nodes without cards can start from the image.
+	StartsFromDisk bool
+
 	in   *diskimage.Input
 	role node.Role // what its next boot makes of it: a node's image serves too
 	line commandLine
@@ -176,6 +179,7 @@ func (c *Controller) inspect() error {
 		return err
 	}
 	c.role, _ = recipe.PendingRole(words)
+	c.StartsFromDisk = recipe.HasDiskStart(image, c.OS.BootDir)
 	return nil
 }
 

@@ -66,6 +66,14 @@ func TestWithNodes(t *testing.T) {
 	if _, err := open(t, after).Stat("boot/firmware/clusterctrl-initramfs8"); err != nil {
 		t.Error(err)
 	}
+	c, err := OpenController(after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if !c.StartsFromDisk {
+		t.Error("disk add would say that nodes cannot start from it")
+	}
 	readsAs(t, after, between, before)
 	grows(t, after)
 }

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -19,6 +20,12 @@ func DiskStart(s System, initramfs map[string][]byte, program []byte) []edit.Edi
 		edits = append(edits, edit.WriteFile{Name: path.Join(s.BootDir, InitramfsPrefix+name), Data: string(initramfs[name]), Perm: 0o755})
 	}
 	return append(edits, kernelHooks()...)
+}
+
+// HasDiskStart reports whether a tree has an initramfs that [DiskStart] writes.
+func HasDiskStart(tree fs.FS, bootDir string) bool {
+	found, err := fs.Glob(tree, path.Join(bootDir, InitramfsPrefix+"initramfs*"))
+	return err == nil && len(found) > 0
 }
 
 // kernelHooks have our initramfs made anew when a kernel came or went.
