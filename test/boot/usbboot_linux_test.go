@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"clusterctrl/internal/tree/rootfs"
@@ -32,13 +33,12 @@ func TestUSBBoot(t *testing.T) {
 		wantUSBBooted(t, ctx, controller, s)
 	}
 	p5 := nodes[0]
-	if err := p5.Send("touch /root/before /run/before; reboot"); err != nil {
-		t.Fatal(err)
-	}
-	p5.login(t, ctx)
-	p5.run(t, ctx, "test -e /root/before -a ! -e /run/before")
+	p5.run(t, ctx, "dpkg -i "+packageOnNodes)
+	restartNode(t, ctx, p5)
 	wantUSBBooted(t, ctx, controller, p5)
-	loseNothing(t, ctx, c, controller, p5)
+	p5.run(t, ctx, "dpkg -s greeting")
+	last := makeTrouble(t, ctx, c, controller, p5, "nfs-server")
+	controller.run(t, ctx, "seq 1 "+last+" | cmp - /var/lib/clusterctrl/nfs/p5/root/written")
 	if err := p5.Send("poweroff"); err != nil {
 		t.Fatal(err)
 	}
@@ -63,11 +63,7 @@ func usbBootImage(t *testing.T) string {
 	from := filepath.Join(dir, "2025-05-13-raspios-bookworm-arm64-lite.img")
 	run(t, "cp", "--sparse=always", base.Path(t, base.NFS), from)
 	change(t, from, func(tree *rootfs.Image) error {
-		var errs []error
-		for _, name := range []string{"bootcode.bin", "start.elf", "fixup.dat"} { // which the lab plays
-			errs = append(errs, tree.WriteFile("boot/firmware/"+name, []byte("the lab's "+name+"\n"), 0o755))
-		}
-		return errors.Join(append(errs, letInAll(tree))...)
+		return errors.Join(addFirmware(tree), letInAll(tree), copyInto(tree, packageOnNodes[1:], greeting(t)))
 	})
 	unbranded := build(t, from, "-CBRIDGE.img", "--no-nat", "--nodes", "0", "--usbboot=tar", "--grow", "3G")
 	archives, err := filepath.Glob(filepath.Join(filepath.Dir(unbranded), "*-usbboot.tar"))
@@ -81,6 +77,16 @@ func usbBootImage(t *testing.T) string {
 	image := build(t, unbranded, "-CNAT.img", "--only", "cnat", "--branded")
 	change(t, image, func(tree *rootfs.Image) error { return tree.WriteFile(archiveOnController[1:], archive, 0o644) })
 	return image
+}
+
+// addFirmware adds the files of a Pi's firmware, which a node without a card asks for and
+// the lab plays.
+func addFirmware(tree *rootfs.Image) error {
+	var errs []error
+	for _, name := range []string{"bootcode.bin", "start.elf", "fixup.dat"} {
+		errs = append(errs, tree.WriteFile("boot/firmware/"+name, []byte("the lab's "+name+"\n"), 0o755))
+	}
+	return errors.Join(errs...)
 }
 
 // wantUSBBooted wants a node that is up to be on its NFS root, and the controller to have
@@ -102,25 +108,31 @@ func wantUSBBooted(t *testing.T, ctx context.Context, controller, s shell) {
 	}
 }
 
-// loseNothing has a node write while its server restarts, and while its plug is out:
-// afterwards, all that it wrote is on the controller.
-func loseNothing(t *testing.T, ctx context.Context, c cluster, controller, s shell) {
+// makeTrouble has a node write numbers to /root/written, each of them flushed, while the
+// service that has its root restarts, its plug is out for half a minute, and its controller
+// restarts. It returns the last number, as text.
+func makeTrouble(t *testing.T, ctx context.Context, c cluster, controller, s shell, service string) string {
 	t.Helper()
 	s.run(t, ctx, `(i=0; while [ ! -e /run/stop ]; do i=$((i+1)); echo $i >>/root/written; sync /root/written; done; echo $i >/run/last) >/dev/null 2>&1 &`)
 	goesOn := func() {
 		t.Helper()
 		s.until(t, ctx, `n=$(wc -l </root/written); until [ $(wc -l </root/written) -gt $((n+5)) ]; do sleep 0.1; done`)
 	}
-	goesOn()
-	controller.run(t, ctx, "systemctl restart nfs-server")
-	goesOn()
 	n := s.name[1:]
+	goesOn()
+	controller.run(t, ctx, "systemctl restart "+service)
+	goesOn()
 	c.do(t, "unplug", s.name)
 	controller.until(t, ctx, "test ! -e /sys/class/net/ethupi"+n)
+	controller.run(t, ctx, "sleep 30")
 	c.do(t, "plug", s.name)
 	controller.until(t, ctx, "test /sys/class/net/ethupi"+n+".10/master -ef /sys/class/net/brint")
 	goesOn()
+	if err := controller.Send("reboot"); err != nil {
+		t.Fatal(err)
+	}
+	controller.login(t, ctx)
+	goesOn()
 	s.run(t, ctx, "touch /run/stop; until [ -s /run/last ]; do sleep 0.1; done")
-	last := s.run(t, ctx, "cat /run/last")
-	controller.run(t, ctx, "seq 1 "+last[:len(last)-1]+" | cmp - /var/lib/clusterctrl/nfs/"+s.name+"/root/written")
+	return strings.TrimSpace(s.run(t, ctx, "cat /run/last"))
 }
