@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"clusterctrl/internal/controller/fence"
 	"clusterctrl/internal/controller/usbboot/disk"
 	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
@@ -20,7 +21,8 @@ writes a second. STATE is
   off        the service clusterctrl-disk does not run
   unusable   no node can use the disk: its image is missing or changed, say
 
-Behind the table, it says why disks are unusable, or could not be written to.`
+Behind the table, it says why disks are unusable, or could not be written to. It warns
+where nothing keeps a node from taking another's address, and so another's disk.`
 
 func diskListCommand(disks *disk.Dir) *cobra.Command {
 	var asJSON bool
@@ -34,6 +36,11 @@ func diskListCommand(disks *disk.Dir) *cobra.Command {
 			all, err := disks.List()
 			if err != nil {
 				return needRoot(err)
+			}
+			if len(all) > 0 && disks.Path == node.Disks {
+				if err := fence.Check(); err != nil {
+					fmt.Fprintf(cmd.ErrOrStderr(), "warning: %v; type: %s\n", unfenced(err), fenceRemedy)
+				}
 			}
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), all)

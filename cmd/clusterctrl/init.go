@@ -61,7 +61,7 @@ func initCommand() *cobra.Command {
 func (c *controller) init(cmd *cobra.Command) error {
 	errs := []error{c.route(cmd)}
 	if err := fence.Start(); err != nil && servesNodes() {
-		fmt.Fprintln(cmd.ErrOrStderr(), "warning: a node without a card could take another's address:", err)
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", unfenced(err))
 	}
 	opened := c.open()
 	errs = append(errs, opened)
@@ -76,6 +76,15 @@ func (c *controller) init(cmd *cobra.Command) error {
 	errs = append(errs, c.machine.PowerOn(cmd.Context(), c.options, k.last, running, k.note))
 	return errors.Join(errs...)
 }
+
+// unfenced says what it means that nodes are not kept to their own addresses, because of
+// err.
+func unfenced(err error) error {
+	return fmt.Errorf("a node without a card could take another's address: %w", err)
+}
+
+// fenceRemedy makes the rules that keep nodes to their own addresses.
+const fenceRemedy = "sudo clusterctrl init"
 
 // servesNodes reports whether there is a node without a card here, by its disk or root.
 func servesNodes() bool {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"clusterctrl/internal/controller/fence"
 	"clusterctrl/internal/controller/usbboot/nfs"
 	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
@@ -37,10 +38,20 @@ func (c *controller) examine(cmd *cobra.Command, asJSON bool) (err error) {
 		return err
 	}
 	findings := nfs.Doctor{Base: "/", Firmware: firmware, Links: paths, HasAddr: hasAddr}.Look(roots, ids)
+	findings = append(findings, fenceFinding())
 	if asJSON {
 		return writeJSON(cmd.OutOrStdout(), findings)
 	}
 	return printFindings(cmd, findings)
+}
+
+// fenceFinding says whether nodes are kept to their own addresses. Nodes start without that.
+func fenceFinding() nfs.Finding {
+	f := nfs.Finding{About: "each node's own address"}
+	if err := fence.Check(); err != nil {
+		f.Problem, f.Remedy, f.Maybe = unfenced(err).Error(), fenceRemedy, true
+	}
+	return f
 }
 
 // printFindings prints a line for each finding and one for each remedy. It fails if there
@@ -53,7 +64,7 @@ func printFindings(cmd *cobra.Command, findings []nfs.Finding) error {
 			println(cmd.OutOrStdout(), "ok       "+f.About)
 			continue
 		case f.Maybe:
-			println(cmd.OutOrStdout(), fmt.Sprintf("perhaps  %s: %s", f.About, f.Problem))
+			println(cmd.OutOrStdout(), fmt.Sprintf("warning  %s: %s", f.About, f.Problem))
 		default:
 			problems++
 			println(cmd.OutOrStdout(), fmt.Sprintf("problem  %s: %s", f.About, f.Problem))

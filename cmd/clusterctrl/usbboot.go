@@ -159,9 +159,9 @@ func usbbootInitCommand() *cobra.Command {
 }
 
 const usbbootDoctorHelp = `Doctor checks what nodes without cards need of their controller: the NFS server, what it
-exports, the bridge and VLANs between them, the service of boot files, firmware, and of
-each root its identity, its boot files and the link to them. For each problem it says what
-to do.
+exports, the bridge and VLANs between them, the service of boot files, firmware, of each
+root its identity, its boot files and the link to them, and that a node can use its own
+address alone. For each problem it says what to do.
 
 Exit status: 0, 1 if nodes cannot start, 2 if the command line is wrong.`
 

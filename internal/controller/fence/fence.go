@@ -7,5 +7,10 @@
 // only a controller's boards can tell.
 package fence
 
+import "errors"
+
+// ErrOpen says that the rules are not there.
+var ErrOpen = errors.New("the rules that keep each node to its own are not there")
+
 // table is our table in nf_tables.
 const table = "clusterctrl_fence"

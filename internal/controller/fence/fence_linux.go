@@ -3,6 +3,7 @@ package fence
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"clusterctrl/internal/node"
@@ -10,6 +11,12 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+)
+
+// Our chains: of what comes in by any port, and of what goes on by another one.
+const (
+	entering = "entering"
+	crossing = "crossing"
 )
 
 // Registers in which a port's name, of 16 bytes, and an address lie one behind the other.
@@ -38,12 +45,12 @@ func Start() error {
 	if err := errors.Join(c.AddSet(ports, names), c.AddSet(pairs, addresses)); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
-	entering := c.AddChain(&nftables.Chain{
-		Name: "entering", Table: t, Type: nftables.ChainTypeFilter,
+	enter := c.AddChain(&nftables.Chain{
+		Name: entering, Table: t, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRef(-200), // bridge's filter
 	})
-	crossing := c.AddChain(&nftables.Chain{
-		Name: "crossing", Table: t, Type: nftables.ChainTypeFilter,
+	cross := c.AddChain(&nftables.Chain{
+		Name: crossing, Table: t, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityRef(-200),
 	})
 	rule := func(chain *nftables.Chain, parts ...[]expr.Any) {
@@ -55,12 +62,36 @@ func Start() error {
 	}
 	verdict := func(kind expr.VerdictKind) []expr.Any { return []expr.Any{&expr.Verdict{Kind: kind}} }
 	// Other ports are their owner's own; a node's untagged link is a port of another bridge.
-	rule(entering, port(), outside(ports), verdict(expr.VerdictAccept))
-	rule(entering, proto(unix.ETH_P_IP), port(), source(ipv4Source), in(pairs), verdict(expr.VerdictAccept))
-	rule(entering, proto(unix.ETH_P_ARP), port(), source(arpSource), in(pairs), verdict(expr.VerdictAccept))
-	rule(entering, verdict(expr.VerdictDrop))
-	rule(crossing, port(), in(ports), verdict(expr.VerdictDrop))
-	if err := c.Flush(); err != nil {
+	rule(enter, port(), outside(ports), verdict(expr.VerdictAccept))
+	rule(enter, proto(unix.ETH_P_IP), port(), source(ipv4Source), in(pairs), verdict(expr.VerdictAccept))
+	rule(enter, proto(unix.ETH_P_ARP), port(), source(arpSource), in(pairs), verdict(expr.VerdictAccept))
+	rule(enter, verdict(expr.VerdictDrop))
+	rule(cross, port(), in(ports), verdict(expr.VerdictDrop))
+	return explain(c.Flush())
+}
+
+// Check says what is wrong if the rules are not there, such as after a firewall of the
+// user's has emptied all tables. It needs root, as Start does.
+func Check() error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	t := &nftables.Table{Family: nftables.TableFamilyBridge, Name: table}
+	for _, chain := range []string{entering, crossing} {
+		rules, err := c.GetRules(t, &nftables.Chain{Name: chain})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return explain(err)
+		}
+		if len(rules) == 0 {
+			return ErrOpen
+		}
+	}
+	return nil
+}
+
+func explain(err error) error {
+	if err != nil {
 		return fmt.Errorf("nftables: %w: want root, and a kernel with nf_tables for bridges", err)
 	}
 	return nil

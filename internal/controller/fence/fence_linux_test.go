@@ -1,6 +1,7 @@
 package fence
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -143,8 +144,19 @@ func TestFence(t *testing.T) {
 	controller.sh("ip neighbour flush dev brint")
 	p5.sh("ip neighbour del 172.19.180.254 dev usb0.10")
 
+	check := func(want error) {
+		t.Helper()
+		controller.run(func() error {
+			if err := Check(); !errors.Is(err, want) {
+				t.Errorf("Check says %v, want %v", err, want)
+			}
+			return nil
+		})
+	}
+	check(ErrOpen)
 	for range 2 { // a second start changes nothing
 		controller.run(Start)
+		check(nil)
 	}
 	next(atController, "known", p5, "172.19.180.66", "172.19.180.254", p5, "172.19.180.5")
 	next(atController, "known", p5, "172.19.180.66", "172.19.180.254", p6, "172.19.180.6")
@@ -161,5 +173,10 @@ func TestFence(t *testing.T) {
 		if !strings.Contains(rules, want) {
 			t.Errorf("no %s in\n%s", want, rules)
 		}
+	}
+	for _, lose := range []string{"nft flush chain bridge clusterctrl_fence crossing", "nft flush ruleset"} {
+		controller.run(Start)
+		controller.sh(lose)
+		check(ErrOpen)
 	}
 }

@@ -21,7 +21,7 @@ type Finding struct {
 	// Problem is what is wrong, empty if nothing is; Remedy is what to do then.
 	Problem string `json:"problem,omitempty"`
 	Remedy  string `json:"remedy,omitempty"`
-	// Maybe marks a problem that some nodes do not have.
+	// Maybe marks a problem with which nodes may start all the same.
 	Maybe bool `json:"maybe,omitempty"`
 }
 
