@@ -62,8 +62,8 @@ type device struct {
 	port string // what udev calls the serial port, in /dev
 }
 
-// findDevice waits for a node to appear, with drivers for both functions, and for
-// udev to give them their names.
+// findDevice waits for a node to appear, with drivers for both functions, until udev
+// is done with it, and wants udev to have given them their names.
 func findDevice(t *testing.T, kind string, id node.ID) device {
 	t.Helper()
 	link := id.Link()
@@ -71,7 +71,7 @@ func findDevice(t *testing.T, kind string, id node.ID) device {
 		link = id.USBBootLink()
 	}
 	d := device{port: "/dev/" + id.Port()}
-	await(t, fmt.Sprintf("%v on USB, its link %s and its port %s", id, link, d.port), func() bool {
+	await(t, fmt.Sprintf("%v on USB, and udev's word on it", id), func() bool {
 		vendors, _ := filepath.Glob("/sys/bus/usb/devices/*/idVendor")
 		for _, name := range vendors {
 			if read(name) != fmt.Sprintf("%04x", node.VendorID) {
@@ -80,10 +80,22 @@ func findDevice(t *testing.T, kind string, id node.ID) device {
 			d.dir = filepath.Dir(name)
 			d.look()
 		}
-		target, _ := os.Readlink(d.port)
-		return d.card == link && d.tty != "" && target == d.tty && isThere("/dev/"+d.tty)
+		return d.card != "" && isThere("/run/udev/data/n"+read("/sys/class/net/"+d.card+"/ifindex")) && knownToUdev(d.tty, id)
 	})
+	runUdevadm(t, "settle")
+	d.look()
+	if target, err := os.Readlink(d.port); d.card != link || target != d.tty {
+		t.Fatalf("udev calls the link of %v %s, and %s leads to %q, %v; want %s, and a link to %s", id, d.card, d.port, target, err, link, d.tty)
+	}
 	return d
+}
+
+// knownToUdev reports whether udev has noted what it knows of a serial port of the node.
+// A test waits for that note rather than for a name: a name that no rule gives never
+// comes, and the machine would be given up after a long silence.
+func knownToUdev(tty string, id node.ID) bool {
+	note := read("/run/udev/data/c" + read("/sys/class/tty/"+tty+"/dev"))
+	return slices.Contains(strings.Split(note, "\n"), "E:ID_SERIAL_SHORT="+fmt.Sprint(id)[1:])
 }
 
 func read(name string) string {

@@ -169,14 +169,18 @@ func twins(t *testing.T) {
 		"-c add /dev/" + second.tty + " /dev/" + first.tty,
 		"-c add /sys/class/net/" + second.card + " /sys/class/net/" + first.card,
 	} {
-		for _, command := range []string{"trigger " + trigger, "settle"} { // trigger --settle hangs in this machine
-			if out, err := exec.Command("/"+udevadm, strings.Fields(command)...).CombinedOutput(); err != nil {
-				t.Fatalf("udevadm %s: %v\n%s", command, err, out)
-			}
-		}
+		runUdevadm(t, "trigger "+trigger)
+		runUdevadm(t, "settle") // trigger --settle hangs in this machine
 		checkTwins(t, first, second)
 	}
 	mustStopBoth(t, tree)
+}
+
+func runUdevadm(t *testing.T, words string) {
+	t.Helper()
+	if out, err := exec.Command("/"+udevadm, strings.Fields(words)...).CombinedOutput(); err != nil {
+		t.Fatalf("udevadm %s: %v\n%s", words, err, out)
+	}
 }
 
 // checkTwins wants all names of a number to be the first node's.
@@ -222,15 +226,15 @@ func adminPort(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, want := range map[string]string{"/dev/ttypi8": "02", "/dev/ttypi8a": "04"} {
-		await(t, name, func() bool { return isThere(name) })
-		tty, err := os.Readlink(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := read("/sys/class/tty/" + tty + "/device/bInterfaceNumber"); got != want {
-			t.Errorf("%s leads to interface %s, want %s", name, got, want)
-		}
+	d := findDevice(t, typeNode, 8)
+	var admin string
+	await(t, "udev's word on the second port", func() bool {
+		admin = only(d.dir + "/*:1.4/tty/*")
+		return knownToUdev(admin, 8)
+	})
+	runUdevadm(t, "settle")
+	if target, err := os.Readlink("/dev/ttypi8a"); target != admin {
+		t.Errorf("/dev/ttypi8a leads to %q, %v; want %s, the port of interface 04", target, err, admin)
 	}
 	mustStop(t, Stopped)
 }
