@@ -102,8 +102,8 @@ func TestTwiceIsOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		e := rapid.SampledFrom([]Edit{Line{file, "a", "a 2"}, Setting{file, "a", "2"}, Block{Name: file, Text: "a"}, Block{Name: file, Text: "a b", Before: "a"}, Block{Name: file}}).Draw(t, "edit")
-		if e.Apply(tree) != nil {
-			return // a block that is not closed
+		if err := e.Apply(tree); err != nil {
+			t.Fatal(err)
 		}
 		once, _ := fs.ReadFile(tree, file)
 		if err := e.Apply(tree); err != nil {
