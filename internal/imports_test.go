@@ -33,7 +33,7 @@ var rooms = map[string][]string{
 	"linux/initramfs":        {"linux/kmod"},
 	"tree/rootfs":            {"format/mbr", "format/fat", "format/ext4"},
 	"tree/edit":              {"tree/defaults", "tree/rootfs"},
-	"tree/recipe":            {"node", "format/mbr", "tree/defaults", "tree/rootfs", "tree/edit"},
+	"tree/recipe":            {"node", "format/mbr", "format/fat", "tree/defaults", "tree/rootfs", "tree/edit"},
 	"image/settings":         {"node", "tree/defaults", "tree/rootfs"},
 	"image/diskimage":        {"format/mbr", "format/xz"},
 	"image/packed":           {"format/mbr", "format/xz", "image/diskimage"},

@@ -122,12 +122,13 @@ func reconfigCommand() *cobra.Command {
 				mode = os.O_RDONLY
 			}
 			changed := 0
-			err = t.with(role, mode, func(tree rootfs.Tree, plan edit.Plan) (bool, error) {
+			err = t.with(role, mode, func(tree rootfs.Tree, branding recipe.Branding) (bool, error) {
+				plan := branding.Plan()
 				if dryRun {
 					return false, plan.WriteDiff(cmd.OutOrStdout())
 				}
 				changed = len(plan)
-				return true, plan.Apply(tree)
+				return true, branding.Apply(tree)
 			})
 			if err == nil && !dryRun {
 				say(cmd, "%s is %v now: %d files changed", t.name(), role, changed)
@@ -172,8 +173,8 @@ func verifyCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			return t.with(role, os.O_RDONLY, func(tree rootfs.Tree, plan edit.Plan) (bool, error) {
-				pending := toCome(tree)
+			return t.with(role, os.O_RDONLY, func(tree rootfs.Tree, branding recipe.Branding) (bool, error) {
+				plan, pending := branding.Plan(), toCome(tree)
 				deviates := fmt.Errorf("%s deviates from %v in %d files%s", t.name(), role, len(plan), comes(pending))
 				if asJSON {
 					r := verifyReport{provision.Schema, t.name(), role.String(), len(plan) == 0, pending, plan.Stat()}
@@ -223,9 +224,9 @@ func toCome(tree rootfs.Tree) string {
 	return ""
 }
 
-// with plans the edits that give the tree the role, and has use look at the plan or
-// apply it; then it commits what use applied.
-func (t target) with(role node.Role, mode int, use func(rootfs.Tree, edit.Plan) (made bool, err error)) (err error) {
+// with plans the changes that give the tree the role, and has use look at them or
+// make them; then it commits what use made.
+func (t target) with(role node.Role, mode int, use func(rootfs.Tree, recipe.Branding) (made bool, err error)) (err error) {
 	tree, commit, done, err := t.open(mode)
 	if err != nil {
 		return err
@@ -238,7 +239,7 @@ func (t target) with(role node.Role, mode int, use func(rootfs.Tree, edit.Plan) 
 	if err != nil {
 		return fmt.Errorf("%s: %w", t.name(), err)
 	}
-	made, err := use(tree, branding.Plan())
+	made, err := use(tree, branding)
 	if err != nil || !made {
 		return err
 	}

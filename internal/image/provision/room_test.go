@@ -3,7 +3,9 @@ package provision
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +51,37 @@ func TestRoomForBranding(t *testing.T) {
 	}
 	if refused == 0 || refused == 7 {
 		t.Errorf("%d of 7 builds were refused: want some", refused)
+	}
+}
+
+// TestNoRoomForBackup brands images whose boot partitions have no room for the copy of the
+// command line: they do without.
+func TestNoRoomForBackup(t *testing.T) {
+	dir, without := t.TempDir(), 0
+	mustBuild(t, base(t, "whole.img", 0), dir)
+	var refused error
+	for free := range 4 {
+		image := open(t, filepath.Join(dir, imageOf(t, dir, "p2"))) // never closed: nothing is written
+		info, err := image.Boot.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := image.Boot.WriteFile("filler", make([]byte, (info.FreeClusters-free)*info.ClusterSize), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := recipe.Brand(image, node.ID(2).Role()); err != nil {
+			refused = err
+			continue
+		}
+		if line, err := image.Boot.ReadFile(rootfs.CommandLine); err != nil || recipe.StartsBranding(string(line)) {
+			t.Errorf("%d clusters free: the command line is %q, %v", free, line, err)
+		}
+		if _, err := image.Boot.Lstat(recipe.Backup); errors.Is(err, fs.ErrNotExist) {
+			without++
+		}
+	}
+	if without == 0 {
+		t.Errorf("no image was branded without %s: %v", recipe.Backup, refused)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"clusterctrl/internal/format/fat"
 	"clusterctrl/internal/format/mbr"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/recipe"
@@ -289,41 +288,6 @@ func TestVendorComesBack(t *testing.T) {
 			t.Errorf("%q becomes %q, it said %q", line, got, m.said)
 		}
 	}
-}
-
-// The copy of the command line is a courtesy: without room for it, the Pi is branded.
-func TestNoRoomForBackup(t *testing.T) {
-	without := 0
-	for free := range 12 {
-		p := newPi()
-		p.ask(t, "p7")
-		fillBoot(t, p, free)
-		if m := p.start("p7"); m.restarts != 1 {
-			continue
-		}
-		files := p.files(t)
-		if recipe.StartsBranding(files[CommandLine]) || !strings.Contains(files["config.txt"], "dr_mode=peripheral") {
-			t.Errorf("%d clusters: %q", free, files)
-		}
-		if _, ok := files[Backup]; !ok {
-			without++
-		}
-	}
-	if without == 0 {
-		t.Errorf("no Pi was branded without room for %s", Backup)
-	}
-}
-
-// fillBoot leaves so many clusters of the boot partition free.
-func fillBoot(t *testing.T, p *pi, free int) {
-	t.Helper()
-	boot, err := fat.OpenVolume(p, p.Size())
-	must(err)
-	fsys, err := boot.FS()
-	must(err)
-	info, err := fsys.Info()
-	must(err)
-	write(t, p, "filler", strings.Repeat("x", (info.FreeClusters-free)*info.ClusterSize))
 }
 
 // A branding that crashes the kernel is tried a limited number of times.

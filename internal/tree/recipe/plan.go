@@ -1,9 +1,11 @@
 package recipe
 
 import (
+	"errors"
 	"path"
 	"slices"
 
+	"clusterctrl/internal/format/fat"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/edit"
 	"clusterctrl/internal/tree/rootfs"
@@ -48,13 +50,25 @@ func Plan(tree rootfs.Tree, role node.Role) (Branding, error) {
 // Plan returns all changes, that of cmdline.txt last.
 func (b Branding) Plan() edit.Plan { return slices.Concat(b.Changes, b.Finish) }
 
+// Apply makes all changes in tree. [Backup] is a courtesy: where the boot partition has no
+// room for it, the branding does without.
+func (b Branding) Apply(tree rootfs.Tree) error {
+	for _, c := range b.Plan() {
+		err := c.Apply(tree)
+		if err != nil && !(path.Base(c.Name) == Backup && errors.Is(err, fat.ErrNoSpace)) {
+			return err
+		}
+	}
+	return nil
+}
+
 // Brand makes tree the member with the role.
 func Brand(tree rootfs.Tree, role node.Role) error {
 	b, err := Plan(tree, role)
 	if err != nil {
 		return err
 	}
-	return b.Plan().Apply(tree)
+	return b.Apply(tree)
 }
 
 // brand returns the edits that make a Pi, with an image that Build made, the member with
