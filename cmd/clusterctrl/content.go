@@ -87,7 +87,7 @@ func (f contentFlags) options(cmd *cobra.Command, base string, more override) (o
 	if f.passwordFile == stdinName && base == diskimage.Stdin {
 		return o, nil, usagef("--password-file - and the base -: standard input can be one of them")
 	}
-	o = provision.Options{Branded: f.branded, Programs: payload.Programs, USBRoot: payload.USBRoot, Warn: func(what string) {
+	o = provision.Options{Branded: f.branded, Version: thisBuild().Version, Programs: payload.Programs, USBRoot: payload.USBRoot, Warn: func(what string) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", what)
 	}}
 	if f.sum != "" {

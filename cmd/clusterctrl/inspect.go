@@ -86,6 +86,9 @@ func printReport(w io.Writer, r provision.Report, another, verbose bool) error {
 	if r.Gadget != "" {
 		line("gadget", "%s", r.Gadget)
 	}
+	if r.Version != "" {
+		line("built by", "clusterctrl %s", r.Version)
+	}
 	line("network", "%s", r.OS.Network)
 	line("free", "%.1f of %.1f MB", float64(r.Root.FreeBlocks*int64(r.Root.BlockSize))/1e6, float64(r.Root.Blocks*int64(r.Root.BlockSize))/1e6)
 	if verbose {

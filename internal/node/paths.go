@@ -8,6 +8,7 @@ const (
 	CompositePath = "/usr/sbin/composite-clusterctrl"
 	SettingsFile  = "/etc/default/clusterctrl"
 	ShareDir      = "/usr/share/clusterctrl"
+	VersionFile   = ShareDir + "/version"             // of the program that built the image
 	USBRootPath   = ShareDir + "/usbroot-clusterctrl" // a program of its own, which an initramfs starts
 	StateDir      = "/var/lib/clusterctrl"
 	RPIBootDir    = StateDir + "/boot"

@@ -34,6 +34,7 @@ const changedInAll = `
 + -rw-r--r-- 0:0 usr/share/clusterctrl/interfaces.cnat
 + -rw-r--r-- 0:0 usr/share/clusterctrl/issue.c
 + -rw-r--r-- 0:0 usr/share/clusterctrl/issue.p
++ -rw-r--r-- 0:0 usr/share/clusterctrl/version
 + -rwxr-xr-x 0:0 usr/share/clusterctrl/usbroot-clusterctrl
 + -rwxr-xr-x 0:0 usr/sbin/clusterctrl
 + -rwxr-xr-x 0:0 usr/sbin/reconfig-clusterctrl

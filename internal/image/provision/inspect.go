@@ -30,6 +30,8 @@ type Report struct {
 
 	// CurrentRole is what the image is already, empty if it was not branded.
 	CurrentRole string `json:"current_role"`
+	// Version is that of the program which built the image, empty if the image does not say.
+	Version string `json:"version"`
 	// Gadget is what a node shows on USB, empty if this program made no image of it.
 	Gadget string        `json:"gadget"`
 	Access recipe.Access `json:"access"`
@@ -97,14 +99,22 @@ func report(disk *os.File, size int64) (Report, error) {
 	if role, pending := recipe.PendingRole(words); pending {
 		r.Role = role.String()
 	}
-	r.CurrentRole, r.Gadget = currentRole(image)
-	r.Access = recipe.AccessOf(image, r.OS)
-	host, err := rootfs.ReadText(image.Root, "etc/hostname")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if r.Version, err = line(image.Root, node.VersionFile); err != nil {
 		return Report{}, err
 	}
-	r.Host = strings.TrimSpace(string(host))
-	return r, nil
+	r.CurrentRole, r.Gadget = currentRole(image)
+	r.Access = recipe.AccessOf(image, r.OS)
+	r.Host, err = line(image.Root, "/etc/hostname")
+	return r, err
+}
+
+// line returns the text of a file of one line, empty if there is no such file.
+func line(tree fs.FS, file string) (string, error) {
+	text, err := rootfs.ReadText(tree, file[1:])
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return strings.TrimSpace(string(text)), err
 }
 
 // currentRole reads the settings that a branding leaves, and the gadget; the template has

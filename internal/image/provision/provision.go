@@ -52,6 +52,7 @@ type Options struct {
 	Only     []node.Role       // make the images of these roles; empty: those that Settings ask for
 	Settings settings.Settings // checked ones
 	Time     time.Time         // stamped on what is changed; zero: when the base was last written
+	Version  string            // of this program, for the images to say; empty: they do not
 
 	// Programs returns our programs, built for an architecture, by their paths on the
 	// Pi.
@@ -273,7 +274,7 @@ func (o Options) plan(image *rootfs.Image) (recipe.System, edit.Plan, error) {
 
 // system says what the base is and what the user wants of it.
 func (o Options) system(image *rootfs.Image) (recipe.System, error) {
-	system := recipe.System{Settings: o.recipeSettings()}
+	system := recipe.System{Settings: o.recipeSettings(), Version: o.Version}
 	var err error
 	if system.WifiKey, err = o.Settings.WifiKey(); err != nil {
 		return system, err

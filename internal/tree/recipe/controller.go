@@ -21,6 +21,9 @@ func Controller(s System, programs map[string][]byte) []edit.Edit {
 	for _, name := range slices.Sorted(maps.Keys(programs)) {
 		edits = append(edits, edit.WriteFile{Name: inTree(name), Data: string(programs[name]), Perm: 0o755})
 	}
+	if s.Version != "" {
+		edits = append(edits, edit.WriteFile{Name: inTree(node.VersionFile), Data: s.Version + "\n", Perm: 0o644})
+	}
 	for _, alias := range node.Aliases {
 		target := node.Program
 		if path.Dir(alias.Path) == path.Dir(target) {

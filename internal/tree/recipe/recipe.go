@@ -43,6 +43,7 @@ type Settings struct {
 type System struct {
 	rootfs.OS
 	Settings
+	Version string // of the program that builds the image; empty: the image does not say
 }
 
 //go:embed files
