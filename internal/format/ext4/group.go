@@ -24,7 +24,6 @@ type descriptor struct {
 
 // Sizes and offsets in a descriptor, for scans.
 const (
-	shortDescriptor        = 32
 	longDescriptor         = 64
 	descFreeBlocksOffset   = 0x0c
 	descFreeInodesOffset   = 0x0e

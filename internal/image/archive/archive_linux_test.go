@@ -36,9 +36,9 @@ printf 'space' >'odd/a name  with spaces and "quotes"'
 `
 
 // shell runs a script in a directory and returns what it prints.
-func shell(t *testing.T, dir, script string, args ...string) string {
+func shell(t *testing.T, dir, script string) string {
 	t.Helper()
-	cmd := exec.Command("bash", append([]string{"-euo", "pipefail", "-c", script, "-"}, args...)...)
+	cmd := exec.Command("bash", "-euo", "pipefail", "-c", script)
 	cmd.Dir = dir
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

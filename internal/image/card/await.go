@@ -37,15 +37,15 @@ func (r *Reader) Await(ctx context.Context) (found Disk, err error) {
 		if err != nil {
 			return false, err
 		}
-		found, err = r.take(disks)
-		return found.Path != "", err
+		found = r.take(disks)
+		return found.Path != "", nil
 	})
 	return found, err
 }
 
 // take returns the card among disks that was not there before, the zero Disk if
 // there is none.
-func (r *Reader) take(disks []Disk) (Disk, error) {
+func (r *Reader) take(disks []Disk) Disk {
 	r.known = slices.DeleteFunc(r.known, func(k Disk) bool {
 		return !slices.ContainsFunc(disks, func(d Disk) bool { return same(k, d) })
 	})
@@ -55,14 +55,14 @@ func (r *Reader) take(disks []Disk) (Disk, error) {
 		}
 		err := r.Policy.Check(d, r.Size)
 		if err == nil {
-			return d, nil
+			return d
 		}
 		if r.Refused != nil && !slices.Contains(r.told, err.Error()) {
 			r.told = append(r.told, err.Error())
 			r.Refused(err)
 		}
 	}
-	return Disk{}, nil
+	return Disk{}
 }
 
 // Skip has Await ignore a card that is in a reader.

@@ -16,7 +16,6 @@ import (
 	"io"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 
 	"clusterctrl/internal/format/mbr"
@@ -50,16 +49,6 @@ func (f Format) Ext() string {
 		return ""
 	}
 	return "." + string(f)
-}
-
-// TrimExt returns the name that a file has when it is not compressed.
-func TrimExt(name string) string {
-	for _, f := range Formats {
-		if image, ok := strings.CutSuffix(name, f.Ext()); ok {
-			return image
-		}
-	}
-	return name
 }
 
 // A packer makes the parts of a file.

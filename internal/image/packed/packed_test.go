@@ -206,16 +206,13 @@ func TestNames(t *testing.T) {
 		if got, err := ParseFormat(string(f)); got != f || err != nil {
 			t.Errorf("%s: parsed as %q, %v", f, got, err)
 		}
-		if got := TrimExt("a-p7.img" + f.Ext()); got != "a-p7.img" {
-			t.Errorf("a-p7.img%s without its extension is %q", f.Ext(), got)
-		}
 	}
 	for _, s := range []string{"", "XZ", ".xz", "zip"} {
 		if f, err := ParseFormat(s); err == nil {
 			t.Errorf("%q is format %q", s, f)
 		}
 	}
-	if got := TrimExt("a.img"); got != "a.img" || Format("").Ext() != "" {
-		t.Errorf("an image that is not compressed is called %q", got)
+	if ext := Format("").Ext(); ext != "" {
+		t.Errorf("the name of an image that is not compressed ends with %q", ext)
 	}
 }

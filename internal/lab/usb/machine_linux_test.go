@@ -39,7 +39,7 @@ func inMachine(t *testing.T) {
 		plug, f := plugIn(t, d)
 		transfers(t, f)
 		stalls(t, d, f)
-		slow(t, d, f)
+		slow(t, f)
 		pulled(t, d, plug, f)
 	}
 }
@@ -89,7 +89,7 @@ func stalls(t *testing.T, d *echo, f *os.File) {
 
 // slow has the host give up, and the device answer too late. The other endpoint
 // works in the meantime.
-func slow(t *testing.T, d *echo, f *os.File) {
+func slow(t *testing.T, f *os.File) {
 	for range 3 {
 		if _, err := transfer(f, 0x82, make([]byte, 8), 50); !errors.Is(err, unix.ETIMEDOUT) {
 			t.Errorf("transfer from an endpoint that has nothing to say: %v, want %v", err, unix.ETIMEDOUT)

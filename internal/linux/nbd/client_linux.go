@@ -103,7 +103,6 @@ const (
 	release = 1 // of the family
 
 	nlConnect     = 1
-	nlDisconnect  = 2
 	nlReconfigure = 3
 	nlLinkDead    = 4
 
@@ -157,9 +156,6 @@ func (n *Negotiated) tell(command uint8, index int, attrs ...*nl.RtAttr) error {
 	item.AddRtAttr(sockFD, nl.Uint32Attr(uint32(file.Fd())))
 	return tell(command, index, append(attrs, sockets)...)
 }
-
-// Disconnect ends /dev/nbd<index>.
-func Disconnect(index int) error { return tell(nlDisconnect, index) }
 
 func tell(command uint8, index int, attrs ...*nl.RtAttr) error {
 	f, err := netlink.GenlFamilyGet(family)

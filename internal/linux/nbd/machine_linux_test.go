@@ -216,7 +216,6 @@ func inMachine(t *testing.T) {
 		t.Error("after a new connection, the kernel read something else")
 	}
 	must(disk.Close())
-	must(nbd.Disconnect(0))
 }
 
 // partition writes a table with one partition of 1 MiB.

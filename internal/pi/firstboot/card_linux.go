@@ -252,7 +252,7 @@ func (c *card) commitFallback() error {
 
 // end has change end the branding in the command line, and checks that it did.
 func (c *card) end(change func(text string) error) error {
-	text, err := readBoot(c.boot, CommandLine)
+	text, err := readCommandLine(c.boot)
 	if err != nil {
 		return err
 	}
@@ -262,7 +262,7 @@ func (c *card) end(change func(text string) error) error {
 	if err := change(string(text)); err != nil {
 		return err
 	}
-	if text, err = readBoot(c.boot, CommandLine); err == nil && recipe.StartsBranding(string(text)) {
+	if text, err = readCommandLine(c.boot); err == nil && recipe.StartsBranding(string(text)) {
 		err = fmt.Errorf("%s still has init=%s after it was written", CommandLine, node.ReconfigPath)
 	}
 	return err
@@ -297,7 +297,7 @@ var fallbackState = fmt.Sprintf("Meanwhile it is a node without a number, %v on 
 // takeOut takes the words that start the branding out of the command line, even if
 // [edit.ParseCommandLine] refuses that line.
 func (c *card) takeOut() error {
-	text, err := readBoot(c.boot, CommandLine)
+	text, err := readCommandLine(c.boot)
 	if err != nil {
 		return err
 	}

@@ -48,11 +48,11 @@ func bootEntry(tree fs.FS) (dir, source string, err error) {
 	return dir, source, err
 }
 
-// readBoot returns the text of a file of the boot partition.
-func readBoot(boot *fat.Volume, name string) ([]byte, error) {
+// readCommandLine returns the text of cmdline.txt in the boot partition.
+func readCommandLine(boot *fat.Volume) ([]byte, error) {
 	fsys, err := boot.FS()
 	if err != nil {
 		return nil, err
 	}
-	return rootfs.ReadText(fsys, name)
+	return rootfs.ReadText(fsys, CommandLine)
 }

@@ -295,7 +295,7 @@ func (p *pi) ask(t testing.TB, argument string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := readBoot(boot, CommandLine)
+	text, err := readCommandLine(boot)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -286,7 +286,7 @@ func TestPID1GivesUp(t *testing.T) {
 			}
 			boot, err := fat.OpenVolume(discard{o.Boot}, int64(len(o.Boot)))
 			must(err)
-			text, err := readBoot(boot, CommandLine)
+			text, err := readCommandLine(boot)
 			must(err)
 			if tt.name != "no boot partition" && recipe.StartsBranding(string(text)) {
 				t.Errorf("%s is %q", CommandLine, text)

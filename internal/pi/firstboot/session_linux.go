@@ -186,7 +186,7 @@ func (s *session) openCard() error {
 		if s.openBoot(source) != nil {
 			continue
 		}
-		if text, readErr := readBoot(s.card.boot, CommandLine); readErr == nil && recipe.StartsBranding(string(text)) {
+		if text, readErr := readCommandLine(s.card.boot); readErr == nil && recipe.StartsBranding(string(text)) {
 			s.warn(fmt.Sprintf("%v; the boot partition is %s, whose %s started this", err, source, CommandLine))
 			return nil
 		}
