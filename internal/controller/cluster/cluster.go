@@ -16,32 +16,32 @@ import (
 // controller does not have, or not yet.
 type Node struct {
 	ID      node.ID `json:"node"`
-	USBPath string  `json:"usb_path"` // the port that it hangs on, such as 1-1.2.4
+	USBPath string  `json:"usb_path"` // of the port that the node is plugged into, such as 1-1.2.4
 	Boot    Boot    `json:"boot"`
 
-	// The network card that the node is on the controller.
+	// The network card that the controller sees in the node.
 	Interface string       `json:"interface"`
 	MAC       string       `json:"mac"`
-	Bridge    string       `json:"bridge"` // that the interface is a port of
+	Bridge    string       `json:"bridge"` // which has the interface as a port
 	LinkState LinkState    `json:"link_state"`
-	Addresses []netip.Addr `json:"addresses"` // the fixed ones, then others that it was seen with
+	Addresses []netip.Addr `json:"addresses"` // the fixed ones, then others at which the node answered
 
 	Serial string `json:"serial_port"` // file in /dev
 
-	Since time.Time `json:"since,omitzero"` // it is plugged in
+	Since time.Time `json:"since,omitzero"` // when the node was plugged in
 
 	// What the board that switches the node says: see [WithPower].
 	Board string `json:"board"`
 	Power Power  `json:"power"`
 
-	// OtherHolds says that another node, which claims the same number, has its
-	// names.
+	// OtherHolds says that two nodes claim one number, and that the names that go with
+	// it are the other node's.
 	OtherHolds bool `json:"other_holds_name"`
 
 	device string // differs for each device, even on the same port
 }
 
-// Boot is where a node has its system from.
+// Boot says where a node reads its system from.
 type Boot string
 
 const (
@@ -56,7 +56,7 @@ const (
 	LinkUp    LinkState = "up"
 	LinkDown  LinkState = "down"       // the interface was not brought up
 	NoCarrier LinkState = "no carrier" // the node has not brought up its end
-	NoLink    LinkState = "missing"    // no driver made an interface of it
+	NoLink    LinkState = "missing"    // no driver has made an interface of the network card
 )
 
 // name is what udev calls the node's network card.
@@ -70,5 +70,5 @@ func (n Node) name() string {
 // complete tells whether the node has all its names.
 func (n Node) complete() bool { return n.Interface == n.name() && n.Serial != "" }
 
-// IsPlugged tells a node that is plugged in from one that only its board knows of.
+// IsPlugged reports whether the node is plugged in. If not, its board alone knows of it.
 func (n Node) IsPlugged() bool { return n.device != "" }

@@ -53,11 +53,12 @@ func neighbours() ([]Neighbour, error) {
 }
 
 // Watch calls tell with each node that is plugged in, unplugged or switched from
-// now on, until the context or tell ends it. Boards say nothing by themselves, so
-// supplies asks them, once in each pace; it may be nil.
+// now on, until the context ends or tell returns an error. Boards say nothing by
+// themselves, so Watch asks them by supplies, at intervals of pace. Without supplies,
+// which may be nil, it does not tell of switching.
 func Watch(ctx context.Context, supplies func() []Supply, pace time.Duration, tell func(Event) error) error {
 	var f *follower
-	var ask time.Time // the boards, next
+	var ask time.Time // when to ask the boards next
 	return follow(ctx, func(nodes []Node) (next time.Time, done bool, err error) {
 		now := time.Now()
 		if f == nil {
@@ -87,8 +88,8 @@ func Watch(ctx context.Context, supplies func() []Supply, pace time.Duration, te
 }
 
 // Await calls tell with each of the nodes as soon as the node has its link and its
-// console, and returns when all have them. Devices in before do not count: they were
-// seen before the power was cut.
+// console, and returns when all have them. It ignores the devices in before: these were
+// plugged in before the power was cut.
 func Await(ctx context.Context, ids []node.ID, before []Node, tell func(Node)) error {
 	missing := slices.Clone(ids)
 	return follow(ctx, func(nodes []Node) (next time.Time, done bool, err error) {
@@ -105,7 +106,7 @@ func Await(ctx context.Context, ids []node.ID, before []Node, tell func(Node)) e
 
 // follow calls look with the nodes that are plugged in: at once, whenever they may have
 // changed, and at the time that look returned, if any. It ends when look is done, or
-// with the context.
+// when the context ends.
 func follow(ctx context.Context, look func([]Node) (next time.Time, done bool, err error)) error {
 	events, err := uevent.Listen(uevent.Named())
 	if err != nil {
@@ -114,7 +115,7 @@ func follow(ctx context.Context, look func([]Node) (next time.Time, done bool, e
 	defer events.Close()
 	defer context.AfterFunc(ctx, func() { events.SetReadDeadline(time.Unix(1, 0)) })()
 	for {
-		nodes, err := Nodes() // what comes from here on has an event
+		nodes, err := Nodes() // a device that comes after this call causes an event
 		if err != nil {
 			return err
 		}
@@ -123,7 +124,7 @@ func follow(ctx context.Context, look func([]Node) (next time.Time, done bool, e
 			return err
 		}
 		events.SetReadDeadline(next)
-		if ctx.Err() != nil { // whose deadline was overwritten
+		if ctx.Err() != nil { // its end set a deadline, which the line before has overwritten
 			return ctx.Err()
 		}
 		if err := uevent.Await(events, "net", "tty", "usb"); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {

@@ -12,7 +12,7 @@ import (
 type Event struct {
 	Time time.Time `json:"time"`
 	Kind EventKind `json:"event"`
-	Node Node      `json:"node"` // as it was at last, if it is no more
+	Node Node      `json:"node"` // if it was unplugged: as it was before
 }
 
 // EventKind is what happened.
@@ -27,15 +27,15 @@ const (
 )
 
 // patience is how long a follower waits for a new node to get all its names before it
-// tells of the node. It does not wait for a node whose names another node has.
+// tells of the node. It does not wait where another node has these names.
 const patience = 3 * time.Second
 
-// A follower tells of nodes that come, once they have their names, and of those
-// that go.
+// A follower tells of nodes that are plugged in, once they have their names, and of
+// nodes that are unplugged.
 type follower struct {
 	told    map[string]Node      // by device
-	pending map[string]time.Time // devices that came, and when they are told of at the latest
-	on      map[node.ID]bool     // nodes that boards switch
+	pending map[string]time.Time // new devices, by which time each is told of at the latest
+	on      map[node.ID]bool     // whether the node has power, of nodes that boards switch
 }
 
 func newFollower(nodes []Node) *follower {
@@ -46,8 +46,8 @@ func newFollower(nodes []Node) *follower {
 	return f
 }
 
-// look compares what is plugged in with what was told of. next is when to look
-// again though nothing happens; zero if there is no need.
+// look compares the nodes that are plugged in with those that were told of. next is when
+// to look again even if nothing happens; it is zero if there is no need.
 func (f *follower) look(now time.Time, nodes []Node) (events []Event, next time.Time) {
 	present := func(device string) bool {
 		return slices.ContainsFunc(nodes, func(n Node) bool { return n.device == device })

@@ -20,7 +20,7 @@ type Machine struct {
 	Files      fs.FS // all of its files: /sys, /dev and /run among them
 	Neighbours []Neighbour
 	Now        time.Time
-	Uptime     time.Duration // by the clock that udev goes by, CLOCK_MONOTONIC
+	Uptime     time.Duration // by CLOCK_MONOTONIC, the clock in udev's notes
 }
 
 // A Neighbour is a machine that answered at an address.
@@ -31,8 +31,8 @@ type Neighbour struct {
 
 const usbDevices = "sys/bus/usb/devices"
 
-// Nodes returns what is plugged in, by number, and of those with one number the
-// one with the names first.
+// Nodes returns the nodes that are plugged in, by number. Where two claim one number, the
+// one that has the names comes first.
 func (m Machine) Nodes() ([]Node, error) {
 	entries, err := fs.ReadDir(m.Files, usbDevices)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -70,8 +70,8 @@ func compare(a, b bool) int {
 	return -1
 }
 
-// node returns the node that the USB device in a directory is, if it is one. A device
-// may go away while this function reads it; that is no error.
+// node reports whether the USB device in a directory is a node, and returns it. A device
+// may go away while this function reads its files; that is no error.
 func (m Machine) node(dir string) (Node, bool) {
 	id, boot, ok := m.identity(dir)
 	if !ok {
@@ -114,8 +114,8 @@ func (m Machine) identity(dir string) (node.ID, Boot, bool) {
 	return 0, "", false
 }
 
-// child returns the directory of the device of a class, net or tty, that a
-// driver made of one of a USB device's interfaces.
+// child returns the directory of a network card (class net) or a serial port (tty) that
+// a driver has made of one of a USB device's interfaces.
 func (m Machine) child(dir, class string) (string, bool) {
 	found, err := fs.Glob(m.Files, path.Join(dir, "*:*", class, "*"))
 	if err != nil || len(found) == 0 {
@@ -142,8 +142,7 @@ func (m Machine) addLink(n *Node, link string) {
 	}
 }
 
-// addresses are the fixed addresses that the node has in any case, and those at which
-// its MAC address answered.
+// addresses are the node's fixed addresses, and those at which its MAC address answered.
 func (m Machine) addresses(n Node) []netip.Addr {
 	all := []netip.Addr{n.ID.Addr()}
 	if n.Boot == OverUSB {
@@ -159,10 +158,10 @@ func (m Machine) addresses(n Node) []netip.Addr {
 	return all
 }
 
-// since returns when a USB device was plugged in. The time of a file in /sys is when a
-// program first looked at the file, and a Pi without a clock of its own has a wrong time
-// when it starts. The time that udev notes does not depend on the clock. The kernel's
-// own count, which serves where there is no udev, starts again after 49 days.
+// since returns when a USB device was plugged in, by the time since boot that udev notes,
+// or where no udev runs by the kernel's own count, which starts again after 49 days. The
+// times of files in /sys are of no use: such a file has the time when a program first
+// looked at it, by a clock that is wrong when a Pi starts.
 func (m Machine) since(dir string) time.Time {
 	major, minor, ok := strings.Cut(m.read(dir, "dev"), ":")
 	if !ok {

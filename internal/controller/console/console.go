@@ -2,7 +2,7 @@
 // bytes between a terminal and a port until the user ends the connection or the port
 // goes away.
 //
-// A port is one user's at a time: with two readers each gets some of the bytes.
+// A port has one user at a time: of two readers, each would get some of the bytes.
 package console
 
 import (
@@ -52,12 +52,12 @@ func Run(ctx context.Context, port io.ReadWriter, in io.Reader, out io.Writer) e
 	}
 }
 
-// backlog is how many reads of the keyboard wait for a node that takes nothing.
-// More are dropped: the user must be able to leave.
+// backlog is how many reads of the keyboard are kept for a node that takes no bytes.
+// Later ones are dropped, since the keyboard must be read: the user may want to leave.
 const backlog = 256
 
-// gone is the error of a port whose reads or writes failed. A port that was hung up has
-// no more to read.
+// gone is the error of a port whose reads or writes failed. From a port that was hung up,
+// a read returns nothing and no error.
 func gone(err error) error {
 	if err == nil {
 		return ErrGone

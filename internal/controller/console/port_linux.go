@@ -37,8 +37,8 @@ func Open(name string) (*os.File, error) {
 
 // claim keeps other programs off an open port, and makes it raw. Some programs respect
 // locks, others the exclusive mode; root may open a port in spite of both, and some
-// programs know neither. Finding those takes long, and a port echoes its input until it
-// is raw, so claim makes the port raw first.
+// programs know neither. To find programs that have the port open already takes long, and
+// a port echoes its input until it is raw, so claim makes the port raw first.
 func claim(fd int, name, device string) error {
 	mode, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
@@ -52,7 +52,7 @@ func claim(fd int, name, device string) error {
 	}
 	before := *mode
 	mode.Iflag, mode.Oflag, mode.Lflag = 0, 0, 0
-	mode.Cflag = unix.CS8 | unix.CREAD | unix.CLOCAL | unix.B115200 // without HUPCL: who is logged in stays so
+	mode.Cflag = unix.CS8 | unix.CREAD | unix.CLOCAL | unix.B115200 // without HUPCL, so that closing the port logs nobody out
 	mode.Cc[unix.VMIN], mode.Cc[unix.VTIME] = 1, 0
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS, mode); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -74,7 +74,7 @@ func taken(name, device string) error {
 	return fmt.Errorf("%s: %w by %s", name, ErrTaken, by)
 }
 
-// users are the other processes that have a device open, as far as we may know.
+// users are the other processes that have a device open, as far as this one may see.
 func users(device string) []string {
 	open, err := filepath.Glob("/proc/[0-9]*/fd/*")
 	if err != nil {

@@ -3,13 +3,13 @@
 // alone: so a node's port on the bridge may use the node's own address, and may talk to
 // the controller and to no other node.
 //
-// The port is named by the number that the node shows on USB. Who is at which USB port,
-// only a controller's boards can tell.
+// A port's name has the number that the node shows on USB. Whether that number is the
+// node's own, only the boards can tell, which know the node at each USB port.
 package fence
 
 import "errors"
 
-// ErrOpen says that the rules are not there.
+// ErrOpen is the error of [Check] where the rules are not there.
 var ErrOpen = errors.New("the rules that keep each node to its own are not there")
 
 // table is our table in nf_tables.

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Our chains: of what comes in by any port, and of what goes on by another one.
+// Our chains, for packets that enter the bridge, and for those that cross it to another port.
 const (
 	entering = "entering"
 	crossing = "crossing"
@@ -25,15 +25,16 @@ const (
 	addrRegister = 2
 )
 
-// Start makes the rules, in place of those that are there: of what comes in by a port of
-// a node, only IPv4 and ARP pass that have the node's address, and only to the controller.
+// Start makes the rules, in place of any that are there. Of the packets that come in at a
+// node's port, those of IPv4 and ARP pass that come from the node's address, and they pass
+// to the controller only.
 func Start() error {
 	c, err := nftables.New()
 	if err != nil {
 		return err
 	}
 	t := &nftables.Table{Family: nftables.TableFamilyBridge, Name: table}
-	c.AddTable(t) // one that is not there cannot be taken away
+	c.AddTable(t) // since it is an error to delete a table that is not there
 	c.DelTable(t)
 	c.AddTable(t)
 	ports := &nftables.Set{Table: t, Name: "ports", KeyType: nftables.TypeIFName}
@@ -61,7 +62,8 @@ func Start() error {
 		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: all})
 	}
 	verdict := func(kind expr.VerdictKind) []expr.Any { return []expr.Any{&expr.Verdict{Kind: kind}} }
-	// Other ports are their owner's own; a node's untagged link is a port of another bridge.
+	// Ports that the owner of the controller has added are not fenced. A node's untagged
+	// link is a port of another bridge.
 	rule(enter, port(), outside(ports), verdict(expr.VerdictAccept))
 	rule(enter, proto(unix.ETH_P_IP), port(), source(ipv4Source), in(pairs), verdict(expr.VerdictAccept))
 	rule(enter, proto(unix.ETH_P_ARP), port(), source(arpSource), in(pairs), verdict(expr.VerdictAccept))
@@ -70,8 +72,8 @@ func Start() error {
 	return explain(c.Flush())
 }
 
-// Check says what is wrong if the rules are not there, such as after a firewall of the
-// user's has emptied all tables. It needs root, as Start does.
+// Check returns [ErrOpen] if the rules are not there, which happens where a firewall empties
+// all tables. It needs root, as Start does.
 func Check() error {
 	c, err := nftables.New()
 	if err != nil {
@@ -97,7 +99,8 @@ func explain(err error) error {
 	return nil
 }
 
-// elements are the ports of all nodes, and each port with its node's address.
+// elements returns what is in the two sets: the names of all nodes' ports, and the pairs of
+// such a name and the node's address.
 func elements() (ports, addresses []nftables.SetElement) {
 	for id := node.MinID; id <= node.MaxID; id++ {
 		name := make([]byte, unix.IFNAMSIZ)
@@ -113,7 +116,7 @@ func port() []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: nameRegister}}
 }
 
-// in goes on where what was loaded is in a set, outside where it is not.
+// in matches packets of which the set has what was loaded; outside matches all others.
 func in(set *nftables.Set) []expr.Any {
 	return []expr.Any{&expr.Lookup{SourceRegister: nameRegister, SetName: set.Name, SetID: set.ID}}
 }
@@ -122,7 +125,7 @@ func outside(set *nftables.Set) []expr.Any {
 	return []expr.Any{&expr.Lookup{SourceRegister: nameRegister, SetName: set.Name, SetID: set.ID, Invert: true}}
 }
 
-// proto compares what a frame holds, by its EtherType.
+// proto matches frames of one EtherType.
 func proto(kind uint16) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1},

@@ -14,8 +14,8 @@ import (
 // ownChain is our chain in the tables of iptables.
 const ownChain = "CLUSTERCTRL"
 
-// An xtable is our part of a table of iptables: a chain with rules, and the chain that
-// it is called from, before the rules there.
+// An xtable is our part of a table of iptables: our chain with its rules, and the chain
+// that calls ours before its own rules.
 type xtable struct {
 	name, from string
 	rules      []string
@@ -29,7 +29,8 @@ var xtables = []xtable{
 	}},
 }
 
-// An iptables is the program, which waits for others of its kind.
+// An iptables is the name of the program. It is run so that it waits while another one
+// changes the rules.
 type iptables string
 
 // findIPTables prefers iptables-legacy, which is for the kernel's older tables: the
@@ -53,7 +54,7 @@ func (p iptables) run(table, words string) error {
 	return nil
 }
 
-// has tells whether a question to iptables, -S or -C, has the answer yes.
+// has reports whether iptables answers yes to a question, by -S or -C.
 func (p iptables) has(table, words string) bool { return p.run(table, words) == nil }
 
 func startIPTables() error {

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Start makes the rules: a packet from the nodes' network that leaves by another
-// interface than the nodes' bridge gets that interface's address; all packets from the
-// bridge to other interfaces may pass, and so may the answers to them.
+// Start makes the rules. A packet from the nodes' network that leaves by another
+// interface than the nodes' bridge gets that interface's address. All packets from the
+// bridge to other interfaces may pass, and so may the answers.
 //
 // Where the kernel lacks nf_tables, or a part of it, Start uses iptables, if that is
 // installed.
@@ -40,8 +40,8 @@ func Stop() error {
 }
 
 // Dropping names other programs' chains, such as a firewall's, that drop forwarded
-// packets unless a rule accepts them. It does not help that our chain accepts a packet:
-// every chain has to.
+// packets unless a rule accepts them. That our chain accepts a packet does not help: a
+// packet passes if every chain accepts it.
 func Dropping() ([]string, error) {
 	c, err := nftables.New()
 	if err != nil {
@@ -101,8 +101,8 @@ func stopNFTables() error {
 	return explain(c.Flush())
 }
 
-// drop takes the table away. It adds it first, since one that is not there
-// cannot be taken away.
+// drop deletes the table. It adds the table first, since it is an error to delete one
+// that is not there.
 func drop(c *nftables.Conn) {
 	t := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: table}
 	c.AddTable(t)
