@@ -222,7 +222,21 @@ func inSystem(t *testing.T) {
 			t.Errorf("%s of the initramfs: %v", left, err)
 		}
 	}
+	wantOwnName(t)
 	writeAndRead(t)
+}
+
+// wantOwnName wants the server to know the node by a name that no other node has.
+func wantOwnName(t *testing.T) {
+	t.Helper()
+	clients, err := filepath.Glob("/proc/" + os.Getenv(controllerPID) + "/root/nfsd/clients/*/info")
+	if err != nil || len(clients) != 1 {
+		t.Fatalf("the server's clients: %q, %v; want one", clients, err)
+	}
+	info, err := os.ReadFile(clients[0])
+	if want := fmt.Sprintf("\nname: \"Linux NFSv4.2 %v\"\n", self); err != nil || !strings.Contains(string(info), want) {
+		t.Errorf("the server's client is (%v)\n%swant %s in it", err, info, want)
+	}
 }
 
 // writeAndRead moves more over the cable and back than the kernel would keep of it.
