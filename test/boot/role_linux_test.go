@@ -254,7 +254,7 @@ func cardFor(t *testing.T, image, role string, edit func(*rootfs.Image) error) s
 // What gives services and devices the time that they may need on a busy machine,
 // whatever they ask for themselves. systemctl gives systemd 25 seconds for an answer.
 const (
-	unhurried      = "[Service]\nTimeoutStartSec=infinity\n"
+	unhurried      = "[Service]\nTimeoutStartSec=infinity\nWatchdogSec=0\n"
 	patientManager = "[Manager]\nDefaultTimeoutStartSec=infinity\nDefaultDeviceTimeoutSec=infinity\nDefaultEnvironment=SYSTEMD_BUS_TIMEOUT=1h\n"
 )
 
