@@ -85,13 +85,14 @@ var tests = map[string][]string{
 	"lab":             {"controller/rpiboot", "lab/labtest"},
 	"lab/usb":         {"linux/uevent", "lab/labtest", "lab/labtest/vm"},
 
-	"controller/power":        {"lab/board", "lab/labtest", "lab/labtest/vm", "lab/usb", "linux/usbip"},
-	"image/archive":           {"image/sample"},
-	"linux/nbd":               {"lab", "lab/labtest", "lab/labtest/guest", "linux/uevent"},
-	"pi/usbroot":              {"lab", "lab/labtest", "lab/labtest/vm"},
+	"controller/power":       {"lab/board", "lab/labtest", "lab/labtest/vm", "lab/usb", "linux/usbip"},
+	"image/archive":          {"image/sample"},
+	"linux/nbd":              {"lab", "lab/labtest", "lab/labtest/guest", "linux/uevent"},
+	"pi/usbroot":             {"lab", "lab/labtest", "lab/labtest/vm"},
+	"controller/usbboot/nfs": {"image/archive", "image/sample", "format/xz", "node", "tree/edit", "tree/recipe", "tree/rootfs"},
+	"controller/rpiboot":     {"lab/bootrom", "lab/labtest", "lab/labtest/vm", "lab/usb", "linux/usbip"},
+
 	"controller/usbboot/disk": {"lab", "lab/labtest", "lab/labtest/vm"},
-	"controller/usbboot/nfs":  {"image/archive", "image/sample", "format/xz", "node", "tree/edit", "tree/recipe", "tree/rootfs"},
-	"controller/rpiboot":      {"lab/bootrom", "lab/labtest", "lab/labtest/vm", "lab/usb", "linux/usbip"},
 }
 
 // imports returns which rooms of this module each room uses, and which its

@@ -16,7 +16,9 @@ type history struct {
 	answered []int // when each request was answered; never for many of those that the client hung up on
 	ended    []int // when it was known that a request is under way no more
 
-	before []byte  // what the disk held at first
+	resetting, reset int // when the disk's reset began at the earliest, and had ended
+
+	before []byte  // what the disk held at first, and holds when it was reset
 	zeroed [][]int // for each sector, the requests that may make it zeros
 }
 
@@ -46,6 +48,10 @@ func newHistory(events []event) *history {
 					h.ended[n] = moment
 				}
 			}
+		case resetting:
+			h.resetting = moment
+		case reset:
+			h.reset = moment
 		}
 	}
 	return h
@@ -103,9 +109,15 @@ func (h *history) safe(moment int) []int {
 }
 
 // check compares a disk with what the service had said to be safe by a moment: each sector
-// holds that or what a request wrote that was not done before. It returns how many
-// sectors hold what was written later.
+// holds that or what a request wrote that was not done before. Or all of the disk is as it
+// was at first, where that may be. It returns how many sectors hold what was written later.
 func (h *history) check(disk []byte, moment int) (later int, err error) {
+	switch {
+	case moment > h.resetting && bytes.Equal(disk, h.before):
+		return 0, nil
+	case moment > h.reset:
+		return 0, fmt.Errorf("byte %d is not what it was at first: the disk was reset", firstDifference(disk, h.before))
+	}
 	if !bytes.Equal(disk[loadedSize:], h.before[loadedSize:]) {
 		return 0, fmt.Errorf("byte %d changed, which nobody has written", loadedSize+firstDifference(disk[loadedSize:], h.before[loadedSize:]))
 	}

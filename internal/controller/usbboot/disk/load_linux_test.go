@@ -100,6 +100,8 @@ const (
 	connected              // none of the requests before is under way any more
 	sent                   // a request will be sent next
 	answered               // a request was
+	resetting              // the disk is next to be reset
+	reset                  // it was
 )
 
 // A player plays a load to a service.
@@ -205,12 +207,18 @@ func (p *player) receive(conn *held, answers chan<- struct{}) {
 	}
 }
 
-// playLoad is what happens on the machine: a disk is made on the card's file system and a
-// load played to it.
+// playLoad is what happens on the machine: a disk is made on the card's file system, a load
+// played to it, and the disk reset.
 func playLoad(t *testing.T) {
-	// Much is to reach the card on other occasions than the service's.
-	for _, name := range []string{"dirty_writeback_centisecs", "dirty_expire_centisecs"} {
-		if err := os.WriteFile("/proc/sys/vm/"+name, []byte("2"), 0); err != nil {
+	for name, value := range map[string]string{
+		// Much is to reach the card at other times than when the service syncs.
+		"/proc/sys/vm/dirty_writeback_centisecs": "2",
+		"/proc/sys/vm/dirty_expire_centisecs":    "2",
+		// Memory is to hold still while the card reads it: else a sector may be a mix of
+		// what was written before and meanwhile, which no program can prevent.
+		"/sys/block/vda/queue/stable_writes": "1",
+	} {
+		if err := os.WriteFile(name, []byte(value), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -231,6 +239,11 @@ func playLoad(t *testing.T) {
 		p.connection(c*perConnection, (c+1)*perConnection, c%2 == 0)
 	}
 	p.service.stop()
+	p.mark(p.note(resetting, 0))
+	if err := d.Reset(5); err != nil {
+		t.Fatal(err)
+	}
+	p.mark(p.note(reset, 0))
 
 	history := must[[]byte](t)(binary.Append(nil, binary.LittleEndian, slices.Concat([]event{{0, int32(len(p.events))}}, p.events)))
 	copy(p.page, history)

@@ -74,6 +74,9 @@ func TestMachine(t *testing.T) {
 		card:    before[:fileSystemSize],
 		history: newHistory(readEvents(must[[]byte](t)(os.ReadFile(card)))),
 	}
+	if marked, all := c.happened[len(c.asked)], len(c.history.events); marked != all {
+		t.Fatalf("%d events are marked on the card, want all %d", marked, all)
+	}
 	c.tryAll()
 }
 
