@@ -201,20 +201,29 @@ func (m *Machine) arguments(dir string) ([]string, error) {
 		args = append(args, "-dtb", s.DeviceTree)
 	}
 	if m.card != "" {
-		args = append(args, "-drive", m.drive())
+		args = append(args, m.drive()...)
 	}
 	return append(args, m.QEMU...), nil
 }
 
-func (m *Machine) drive() string {
+// drive are the arguments for the card.
+func (m *Machine) drive() []string {
 	drive := "if=" + m.model.disk
 	if m.WriteLog == "" {
-		return drive + ",format=raw,file=" + option(m.card)
+		return []string{"-drive", drive + ",format=raw,file=" + option(m.card)}
 	}
 	// Flushes end at the log. A flush of the file would take time, and the log would then
 	// have writes before the flush that the machine asked for behind it.
-	return drive + ",driver=blklogwrites,file.driver=file,file.cache.no-flush=on,file.filename=" + option(m.card) +
-		",log-super-update-interval=1,log.driver=file,log.cache.no-flush=on,log.filename=" + option(m.WriteLog)
+	args := []string{"-drive", drive + ",driver=blklogwrites,file.driver=file,file.cache.no-flush=on,file.filename=" + option(m.card) +
+		",log-super-update-interval=1,log.driver=file,log.cache.no-flush=on,log.filename=" + option(m.WriteLog)}
+	if m.model.disk == "virtio" {
+		// QEMU joins writes to some of more pieces than it can log. And before 9.0, it may
+		// log zeros that a machine asks for without data over other entries.
+		for _, off := range []string{"request-merging", "write-zeroes"} {
+			args = append(args, "-global", "virtio-blk-device."+off+"=off")
+		}
+	}
+	return args
 }
 
 // option quotes a value in a list that QEMU splits at commas.

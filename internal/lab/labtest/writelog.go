@@ -86,6 +86,9 @@ func readLogEntry(log io.Reader, size int64) (Write, error) {
 	if _, err := io.CopyN(io.Discard, log, size-int64(binary.Size(e))); err != nil {
 		return Write{}, err
 	}
+	if e.Sectors == 0 && e.Flags == 0 {
+		return Write{}, errors.New("an entry asks for nothing, as one that QEMU could not log")
+	}
 	const most = 1 << 40 // bytes; more than a card has
 	if e.Sector > most/uint64(size) || e.Sectors > most/uint64(size) {
 		return Write{}, fmt.Errorf("entry for %d sectors at %d of %d bytes: want at most 2^40 bytes", e.Sectors, e.Sector, size)

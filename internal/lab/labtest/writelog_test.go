@@ -57,6 +57,8 @@ func TestWriteLog(t *testing.T) {
 				w.Discard = int64(-n) * logSector
 			} else if n > 0 {
 				w.Data = bytes.Repeat(rapid.SliceOfN(rapid.Byte(), logSector, logSector).Draw(t, "data"), n)
+			} else {
+				w.Flush = true
 			}
 			return w
 		}), 0, 6).Draw(t, "writes")
@@ -82,6 +84,7 @@ var badLogs = map[string][]byte{
 	"small sectors":      logRecord(logHead{Magic: logMagic, Version: logVersion, SectorSize: 256}),
 	"odd sectors":        logRecord(logHead{Magic: logMagic, Version: logVersion, SectorSize: 1000}),
 	"huge sectors":       logRecord(logHead{Magic: logMagic, Version: logVersion, SectorSize: 1 << 31}),
+	"nothing":            append(writeLog(nil), make([]byte, logSector)...),
 	"far away":           append(writeLog(nil), logRecord(logEntry{Sector: 1 << 60})...),
 	"too much":           append(writeLog(nil), logRecord(logEntry{Sectors: 1 << 55})...),
 	"too much to forget": append(writeLog(nil), logRecord(logEntry{Sectors: 1 << 55, Flags: logDiscard})...),
