@@ -15,9 +15,9 @@ func ThisMachine() Machine {
 	return Machine{Files: os.DirFS("/"), OpenBus: openBus, OpenLines: openLines}
 }
 
-// A device is a bus or a chip of lines, in /dev. What is needed of it is a few ioctls:
-// a library such as periph.io makes a program for a Pi 0.5 MB larger, opens each GPIO
-// chip of the machine when it is loaded, and knows no lock. The lock is on the device
+// A device is an I2C bus or a GPIO chip, in /dev. The program needs a few ioctls of it,
+// and uses no library: periph.io makes a program for a Pi 0.5 MB larger, opens each GPIO
+// chip of the machine when it is loaded, and has no locks. The lock is on the device
 // itself, which all users who may switch may open, so that no lock file needs an owner.
 type device struct{ *os.File }
 

@@ -22,7 +22,7 @@ type Locker interface {
 // ErrNAK is what a bus returns if a chip does not acknowledge a byte.
 var ErrNAK = errors.New("no acknowledgement")
 
-// chipAddr is where both the HAT's expander and the boards' firmware answer.
+// chipAddr is the I2C address of the HAT's expander, and of the firmware of each board.
 const chipAddr = 0x20
 
 // attempts is how often a failing transaction is tried.
@@ -32,8 +32,8 @@ const attempts = 3
 type chip struct {
 	Bus
 	place string // of the bus, in messages: "i2c-1"
-	// show, where it is set, gets the writes that would switch something; the chip does
-	// not.
+	// show, where it is set, gets the writes that would switch something, in place of
+	// the chip.
 	show func(register, value byte)
 }
 

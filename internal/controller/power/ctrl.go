@@ -19,7 +19,7 @@ type Ctrl struct {
 	patience time.Duration
 }
 
-// kinds are the names of boards by their register of types.
+// kinds are the names of boards, by what their type register holds.
 var kinds = []string{"DA", "Triple", "pHAT", "A+6", "Stack"}
 
 // maxCtrlNodes is how many nodes the largest board, a DA, has room for.
@@ -45,7 +45,7 @@ func openCtrl(c chip) (*Ctrl, error) {
 			c, registers, maxCtrlNodes, len(kinds)-1)
 	}
 	if b.order == 0 {
-		b.order = 1 // as the firmware takes it
+		b.order = 1 // the firmware too takes 0 for 1
 	}
 	return b, nil
 }
@@ -53,7 +53,7 @@ func openCtrl(c chip) (*Ctrl, error) {
 func (b *Ctrl) String() string {
 	kind := kinds[b.kind]
 	if kind == "A+6" && b.nodes == 1 {
-		kind = "Single" // has the same type
+		kind = "Single" // which has the same type as an A+6
 	}
 	return fmt.Sprintf("ClusterCTRL %s of order %d (%v)", kind, b.order, b.chip)
 }
@@ -121,7 +121,7 @@ func (b *Ctrl) Reset() error {
 	return b.send(reset)
 }
 
-// Save has the board keep a setting without power.
+// Save has the board keep the present value of a setting when it loses power.
 func (b *Ctrl) Save(what Saved) error { return b.do(command(what)) }
 
 // Report asks the board for its firmware's version and what it measures. It leaves out
@@ -157,8 +157,9 @@ func (b *Ctrl) Report() (Report, error) {
 	return r, nil
 }
 
-// Path computes the USB path of node x: the board knows its own way from its hub,
-// and each node's. The hub may be the root hub of a bus.
+// Path computes the USB path of node x, from the path of the board and from what the
+// firmware tells of the ports to the board and to the node, which both count from the hub
+// that the two share. This may be the root hub of a bus.
 func (b *Ctrl) Path(x int) (string, error) {
 	if b.usbPath == "" {
 		return "", nil
@@ -184,7 +185,7 @@ func (b *Ctrl) Path(x int) (string, error) {
 	return "", nil
 }
 
-// joinPorts writes ports, data7 to data0 and padded, as they end a USB path.
+// joinPorts writes the ports in data7 to data0, which are padded, as the end of a USB path.
 func joinPorts(data [8]byte) string {
 	var numbers []string
 	for _, port := range slices.Backward(data[:]) {

@@ -95,9 +95,9 @@ func with(levels, pins byte, high bool) byte {
 	return levels &^ pins
 }
 
-// Start makes the pins outputs; it sets all levels before the first pin drives anything.
-// Nodes are on where their pins are pulled up, as they are if the link for the state at
-// power-up is cut.
+// Start makes the pins outputs, once all have the levels that they are to drive. It
+// switches all nodes on if the link for the state at power-up is cut, by which their pins
+// are pulled up, else off.
 func (e *expander) Start() (first bool, err error) {
 	unlock, err := e.chip.Lock()
 	if err != nil {
@@ -126,10 +126,10 @@ func (e *expander) Start() (first bool, err error) {
 	return true, errors.Join(e.chip.write(outputRegister, levels), e.chip.write(directionRegister, allOutputs))
 }
 
-// findProtection finds out whether the link is soldered between the expander and
-// the EEPROM's protection, which the EEPROM's side pulls up: then the pin is high
-// without a pull-up of its own. The register of pull-ups keeps the answer: the pin
-// has none if the link is soldered.
+// findProtection finds out whether the link between the expander and the EEPROM's write
+// protection is soldered. If so, the pin is high without a pull-up in the expander, since
+// the EEPROM's side has one. The pull-up register keeps the answer: the pin's pull-up is
+// off if the link is soldered.
 func (e *expander) findProtection() error {
 	pullUps, err := e.chip.read(pullUpRegister)
 	if err != nil {

@@ -15,7 +15,7 @@ const (
 	modeRegister     = 0x03
 	typeRegister     = 0x04
 	data7Register    = 0x05
-	data0Register    = 0x0c // arguments and results start here and go down
+	data0Register    = 0x0c // the first of eight; data7 is at 0x05
 	commandRegister  = 0x0d // 0 when the board is not busy
 	statusRegister   = 0x0e // of the last command
 )
@@ -56,7 +56,7 @@ const (
 	SavePower    Saved = 0xf5
 )
 
-// Values that getData can ask for.
+// What getData returns, by the number in data0.
 const (
 	firmwareVersion = 0 // data1.data0
 	adcCount        = 1 // in data0
@@ -181,8 +181,8 @@ func (b *Ctrl) put(register, value byte) (err error) {
 	return fmt.Errorf("write register %#02x: %w", register, err)
 }
 
-// pace is the pause between two looks at a busy board, which gives no sign when it is
-// done.
+// pace is the pause between two questions to a busy board, which gives no sign when it
+// is done.
 const pace = 5 * time.Millisecond
 
 // await returns once the board is not busy.

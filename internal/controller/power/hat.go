@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// hubOffTime is how long the hub of a ClusterHAT is off when it is cycled: enough
-// for its capacitors, and for devices to notice.
+// hubOffTime is how long the hub of a ClusterHAT is off when it is cycled: long enough for
+// its capacitors to be empty, and for devices to notice.
 const hubOffTime = time.Second
 
-// A hat is the part that all versions of the ClusterHAT share.
+// A hat is what all versions of the ClusterHAT have.
 type hat struct {
 	version Version
 	size    int

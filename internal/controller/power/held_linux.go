@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// A heldLine is one that sysfs holds, as Documentation/admin-guide/gpio/sysfs.rst of
-// Linux has it, by its number among those of all chips.
+// A heldLine is a line that sysfs holds (Documentation/admin-guide/gpio/sysfs.rst of
+// Linux), by its number among the lines of all chips.
 type heldLine int
 
 const heldLines = "/sys/class/gpio"

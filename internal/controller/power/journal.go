@@ -31,8 +31,8 @@ func (s Step) Journal() error {
 	})
 }
 
-// caller names who runs the program, also through sudo. Who is not root could have set
-// sudo's variable to any name.
+// caller is the name of the user who runs the program, also through sudo. It believes
+// sudo's variable of root only: any other user may have set it to any name.
 func caller() string {
 	if name := os.Getenv("SUDO_USER"); name != "" && os.Geteuid() == 0 {
 		return name

@@ -13,7 +13,7 @@ import (
 	"clusterctrl/internal/node"
 )
 
-// LastDir is where a controller notes the last command, on or off, to each node.
+// LastDir is the directory in which a controller notes the last command to each node.
 const LastDir = node.StateDir + "/power"
 
 // Last keeps the last command to each node, on or off. It is the path of a directory, in
@@ -73,7 +73,7 @@ func (l Last) Note(id node.ID, on bool) error {
 	return l.write(text.String())
 }
 
-// write replaces the file, which is the old one or the new one at any time.
+// write replaces the file. At any time there is the old file or the new one, whole.
 func (l Last) write(text string) (err error) {
 	f, err := os.CreateTemp(string(l), ".last-")
 	if err != nil {

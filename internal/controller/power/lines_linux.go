@@ -64,8 +64,8 @@ func (c lineChip) Get(line int) (level, output bool, err error) {
 	return c.request(line, unix.GPIOV2LineConfig{})
 }
 
-// Set drives a line. A kernel of before 2024 makes an input of a line as soon as
-// no program holds it any more: then sysfs holds it, which outlives programs.
+// Set drives a line. A kernel from before 2024 makes a line an input again as soon as no
+// program holds it: there, Set leaves the line to sysfs, which goes on holding it.
 func (c lineChip) Set(line int, level bool) error {
 	held := c.held(line)
 	if held.exists() {
@@ -75,7 +75,7 @@ func (c lineChip) Set(line int, level bool) error {
 	config.Attrs[0].Attr.Id = unix.GPIO_V2_LINE_ATTR_ID_OUTPUT_VALUES
 	config.Attrs[0].Mask = onlyLine
 	if level {
-		config.Attrs[0].Attr.Flags = lineHighValue // a union: the values
+		config.Attrs[0].Attr.Flags = lineHighValue // Flags stands for a union, here of values
 	}
 	if _, _, err := c.request(line, config); err != nil {
 		return err
@@ -90,8 +90,8 @@ func (c lineChip) Set(line int, level bool) error {
 	return held.set(level)
 }
 
-// request takes a line for a moment, and returns its level, and whether the Pi drives
-// it. Only of a line that is taken does the kernel ask the chip for that.
+// request takes a line for a moment, and returns its level and whether the Pi drives it.
+// The kernel asks the chip for this only while a program has the line.
 func (c lineChip) request(line int, config unix.GPIOV2LineConfig) (level, output bool, err error) {
 	r := unix.GPIOV2LineRequest{Num_lines: 1, Config: config}
 	r.Offsets[0] = uint32(line)

@@ -7,10 +7,11 @@ import (
 	"path"
 )
 
-// LinkBoot has each node find its boot files over USB: in dir, a link with the name of the
-// node's USB path leads to its disk in disks or, without one, to the boot directory of its
-// root in roots. Links of other USB paths are removed, wherever they lead to. Links within a root are
-// not followed, since a node can write its root.
+// LinkBoot makes the links by which nodes get their boot files over USB. In dir, a link
+// with the name of a node's USB path leads to the node's disk in disks or, where the node
+// has none, to the boot directory of its root in roots. Links of other USB paths are
+// removed, wherever they lead. Links within a root are not followed, since the node can
+// write there.
 func (bs Boards) LinkBoot(dir, roots, disks string) error {
 	wanted := map[string]string{}
 	var errs []error
@@ -49,8 +50,8 @@ func (bs Boards) LinkBoot(dir, roots, disks string) error {
 	return errors.Join(errs...)
 }
 
-// bootDir returns where a root has its boot files: where its release has them,
-// empty if there are none.
+// bootDir returns the directory of a root that has the boot files, which depends on the
+// release. It is empty if there are none.
 func bootDir(root string) string {
 	for _, boot := range []string{"boot/firmware", "boot"} {
 		isDir := true

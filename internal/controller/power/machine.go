@@ -21,8 +21,7 @@ type Machine struct {
 	Files     fs.FS // all of its files: /proc, /dev and /sys among them
 	OpenBus   func(device string) (Bus, error)
 	OpenLines func() (Lines, error)
-	// Show, where it is set, gets each write to a device, with its place, instead of the
-	// device.
+	// Show, where it is set, gets each write to a board, in place of the board.
 	Show func(board, what string)
 }
 
@@ -35,8 +34,8 @@ const (
 // hatBus is the I2C bus that a ClusterHAT's expander is on: GPIO 2 and 3.
 const hatBus = 1
 
-// ctrlLink is the beginning of the link that udev's rules make to the bus of a
-// ClusterCTRL board.
+// ctrlLink begins the name of the link in /dev to the bus of a ClusterCTRL board, which
+// udev's rules make.
 const ctrlLink = "ClusterCTRL-"
 
 // Boards returns all boards, ready to be used. It writes nothing to them.
@@ -99,7 +98,7 @@ func (m Machine) hat(o Options) (Board, error) {
 
 func digit(level bool) int { return map[bool]int{true: 1}[level] }
 
-// eeprom returns what a HAT says of itself.
+// eeprom returns what the EEPROM of a HAT holds, by the names of its fields.
 func (m Machine) eeprom() map[string]string {
 	words := map[string]string{}
 	for _, name := range []string{"product", "product_ver", "product_id", "uuid", "vendor"} {
@@ -190,8 +189,8 @@ func (m Machine) usbPath(bus string) string {
 	return ""
 }
 
-// Revision is the code of the Pi's model and revision, as /proc/cpuinfo has it;
-// empty on what is no Pi.
+// Revision is the code of the Pi's model and revision, from /proc/cpuinfo. It is empty if
+// the machine is no Pi.
 func (m Machine) Revision() string {
 	code, err := fs.ReadFile(m.Files, "proc/device-tree/system/linux,revision")
 	if err != nil || len(code) != 4 {
@@ -200,7 +199,8 @@ func (m Machine) Revision() string {
 	return strconv.FormatUint(uint64(binary.BigEndian.Uint32(code)), 16)
 }
 
-// Hubs of ClusterHATs. The last is a common part, which other hubs have too.
+// hatHubs are the USB identities of ClusterHATs' hubs. The last one is that of a common
+// chip, which other hubs have too.
 var hatHubs = []string{"3171:0040", "3171:0041", "05e3:0608"}
 
 // hubPath returns the USB path of the ClusterHAT's hub, empty if there is no such hub or

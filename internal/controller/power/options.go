@@ -15,17 +15,17 @@ import (
 type Options struct {
 	Force   Version       // CLUSTERHAT_FORCE: there is a HAT of this version, whatever its EEPROM says
 	Size    int           // CLUSTERHAT_SIZE: nodes on the HAT, 1 to 4
-	HubPath string        // CLUSTERHATV1: USB path of a HAT's hub, v1
+	HubPath string        // CLUSTERHATV1: USB path of the hub of a ClusterHAT v1
 	Delay   time.Duration // CLUSTERCTRL_DELAY: from one node that is switched on to the next
-	FanLine int           // FANGPIO: of a fan at the controller itself
+	FanLine int           // FANGPIO: GPIO number of the controller's own fan
 	Links   bool          // LINK: have init make links for nodes that boot over USB
 	PowerOn string        // POWER_ON: what init switches on; see ParsePowerOn
 }
 
-// Words of POWER_ON besides sets of nodes and "all".
+// Words of POWER_ON besides "all" and sets of nodes.
 const (
 	PowerOnNone = "none"
-	PowerOnLast = "last" // what was commanded last
+	PowerOnLast = "last" // the nodes whose last command was on
 )
 
 // ParseOptions reads options from a settings file. An option that is not set has the

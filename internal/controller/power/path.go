@@ -17,8 +17,8 @@ func (bs Boards) Path(id node.ID) (string, error) {
 	return path, about(id, b, err)
 }
 
-// Learn has a ClusterHAT whose hub is not known learn the hub's place from the USB paths
-// of nodes that are plugged in.
+// Learn tells a ClusterHAT whose hub was not found where that is, by the USB paths of nodes
+// that are plugged in.
 func (bs Boards) Learn(plugged map[node.ID]string) {
 	if len(bs) == 0 {
 		return

@@ -19,7 +19,7 @@ var nodeLines = [hatMaxNodes]int{6, 13, 19, 26}
 type pins struct {
 	hat
 	lines Lines
-	show  func(line int, level bool) // in place of Set, where it is set
+	show  func(line int, level bool) // gets what Set would, where it is not nil
 }
 
 func (p *pins) String() string { return "ClusterHAT v" + p.version.String() + " (GPIO)" }
@@ -55,7 +55,7 @@ func (p *pins) set(line int, level bool) error {
 	return p.lines.Set(line, level)
 }
 
-// Start drives the lines of all nodes, to off, unless a line is driven already.
+// Start switches all nodes off, by driving their lines, unless one of these is driven already.
 func (p *pins) Start() (first bool, err error) {
 	for x := range p.size {
 		if _, output, err := p.lines.Get(nodeLines[x]); err != nil || output {

@@ -3,9 +3,9 @@
 // of ClusterCTRL boards, which have a firmware and an I2C bus each, over USB.
 //
 // [Machine.Boards] finds the boards and numbers their nodes: the HAT's nodes first, then
-// the other boards' nodes by the boards' order. It switches nothing, and neither do
-// methods that do not say so. Each change is made under a lock on the board's device, so
-// that commands that run at once do not lose each other's changes.
+// the other boards' nodes by the boards' order. It switches nothing; of the methods, those
+// switch that say so. Each change is made under a lock on the board's device, so that of
+// two commands at the same time neither undoes what the other did.
 package power
 
 import (
@@ -17,8 +17,8 @@ import (
 	"clusterctrl/internal/node"
 )
 
-// A Board switches nodes, which it counts from 1. The error about a feature that the
-// board lacks wraps [errors.ErrUnsupported].
+// A Board switches nodes, which it counts from 1. For a feature that it does not have, it
+// returns an error that wraps [errors.ErrUnsupported].
 type Board interface {
 	// String names the board in messages, with where it is.
 	String() string
@@ -30,10 +30,10 @@ type Board interface {
 	SetPower(x int, on bool) error
 	// Set turns a feature on or off, of node x, or of the whole board where x is 0.
 	Set(f Feature, x int, on bool) error
-	// CycleHub takes the power from the USB hub for a moment.
+	// CycleHub switches the USB hub off for a moment.
 	CycleHub() error
-	// Start makes the board ready if it has not run since it got power, and tells
-	// whether that was so.
+	// Start makes the board ready if nothing has done so since it got power; first says
+	// whether Start did.
 	Start() (first bool, err error)
 	// Report returns what the board knows about itself.
 	Report() (Report, error)
@@ -47,15 +47,15 @@ type Feature string
 
 const (
 	Alert        Feature = "alert"             // blinks, for people to find a node or a board
-	LEDs         Feature = "LEDs"              // whether any are lit
-	Hub          Feature = "USB hub"           //
+	LEDs         Feature = "LEDs"              // if off, none is lit
+	Hub          Feature = "USB hub"           // which all nodes of the board are on
 	USBBoot      Feature = "USB boot"          // a node starts from its controller, without a card
-	WriteProtect Feature = "EEPROM protection" // of the HAT's own description
+	WriteProtect Feature = "EEPROM protection" // of the EEPROM in which the HAT describes itself
 	ActLED       Feature = "activity LED"
 	Fan          Feature = "fan"
 )
 
-// unsupported says what a board lacks.
+// unsupported is the error about a feature that a board does not have.
 func unsupported(b Board, f Feature) error {
 	return fmt.Errorf("%v: no %s that can be switched: %w", b, f, errors.ErrUnsupported)
 }
@@ -120,7 +120,7 @@ func (bs Boards) Close() error {
 	return errors.Join(errs...)
 }
 
-// ErrNoBoard says that nothing here can switch nodes.
+// ErrNoBoard is the error about a machine without boards.
 var ErrNoBoard = errors.New("no board was found: neither a ClusterHAT (by /proc/device-tree/hat) nor a ClusterCTRL board (by /dev/ClusterCTRL-*)")
 
 // ByOrder returns the ClusterCTRL board of an order.

@@ -15,8 +15,8 @@ import (
 // controller has started.
 const boardsTime = 30 * time.Second
 
-// PowerOn switches on the nodes that o.PowerOn names, also on boards that appear within
-// half a minute. It does not touch nodes in except.
+// PowerOn switches on the nodes that o.PowerOn names. For boards that are not there yet, it
+// waits for half a minute. It leaves the nodes in except as they are.
 func (m Machine) PowerOn(ctx context.Context, o Options, last Last, except []node.ID, done func(Step)) error {
 	if o.PowerOn == PowerOnNone {
 		return nil
@@ -45,8 +45,8 @@ type pending struct {
 	report func(Step)
 }
 
-// try switches on the wanted nodes of the boards that are there, and tells whether
-// these were all wanted nodes.
+// try switches on those of the wanted nodes whose boards are there. complete says whether
+// these were all.
 func (p *pending) try(ctx context.Context) (complete bool, err error) {
 	boards, err := p.Boards(p.Options)
 	if err != nil {
@@ -62,8 +62,8 @@ func (p *pending) try(ctx context.Context) (complete bool, err error) {
 	return complete, Switch{Boards: boards, Delay: p.Delay, Done: p.report}.Set(ctx, wanted, true)
 }
 
-// wanted returns the nodes that are to be on and that boards have, and whether
-// these are all.
+// wanted returns those of the nodes to be switched on that the boards have. complete says
+// whether these are all.
 func (p *pending) wanted(boards Boards) (ids []node.ID, complete bool, err error) {
 	if p.Options.PowerOn == PowerOnLast {
 		ids, err = p.last.Nodes()

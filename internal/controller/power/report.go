@@ -6,12 +6,12 @@ const (
 	KindCtrl = "ClusterCTRL"
 )
 
-// A Report is what a board says about itself. Fields that it cannot fill are nil or
+// A Report is what a board says about itself. What the board does not know is nil or
 // empty.
 type Report struct {
 	Board string `json:"board"` // its name, and where it is
 	Kind  string `json:"kind"`
-	Nodes int    `json:"nodes"` // how many it has room for
+	Nodes int    `json:"nodes"` // how many the board has room for
 	Ready bool   `json:"ready"` // its nodes can be switched
 
 	// Of a ClusterHAT.
@@ -21,8 +21,8 @@ type Report struct {
 	Hub         *bool             `json:"hub"`
 	LED         *bool             `json:"led"`
 	Protected   *bool             `json:"eeprom_protected"`
-	ProtectLink *bool             `json:"eeprom_protection_link"` // it is soldered
-	PullUps     *bool             `json:"pull_ups"`               // the expander has such a register
+	ProtectLink *bool             `json:"eeprom_protection_link"` // whether the link is soldered
+	PullUps     *bool             `json:"pull_ups"`               // whether the expander has a pull-up register
 
 	// Of a ClusterCTRL board.
 	Order       int       `json:"order"`

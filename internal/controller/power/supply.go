@@ -6,8 +6,9 @@ import (
 	"clusterctrl/internal/controller/cluster"
 )
 
-// Supplies asks the boards for all their nodes. A board that did not answer about one
-// node is not asked about others: one that hangs takes ten seconds for each answer.
+// Supplies asks the boards about all their nodes. A board that did not answer about one
+// node is not asked about the others, since a question to a board that hangs takes ten
+// seconds.
 func (bs Boards) Supplies() []cluster.Supply {
 	var all []cluster.Supply
 	silent := map[Board]error{}
@@ -20,7 +21,7 @@ func (bs Boards) Supplies() []cluster.Supply {
 		if err == nil {
 			s.On, err = b.Power(x)
 		}
-		if err != nil && !errors.As(err, new(*FirmwareError)) { // which is an answer
+		if err != nil && !errors.As(err, new(*FirmwareError)) { // a FirmwareError is an answer too
 			silent[b] = err
 		}
 		s.Err = about(id, b, err)

@@ -23,16 +23,16 @@ type Switch struct {
 type Step struct {
 	Node    node.ID
 	Board   string
-	On      bool // what was wanted
-	Already bool // so it was before
+	On      bool // what the node was to be
+	Already bool // the node was so before
 	Err     error
 }
 
 // offTime is how long a node is off when it is cycled, so that its capacitors are empty.
 const offTime = 2 * time.Second
 
-// Set switches nodes on or off. Nodes that are as wanted are left alone. It goes on
-// where one fails, and stops between two nodes when the context ends.
+// Set switches nodes on or off. It leaves nodes alone that are as wanted, goes on where
+// one fails, and stops between two nodes when the context ends.
 func (s Switch) Set(ctx context.Context, ids []node.ID, on bool) error {
 	failed := 0
 	var next time.Time
@@ -67,7 +67,7 @@ func word(on bool) string {
 	return "off"
 }
 
-// Cycle switches nodes off, and on again, also those that were off.
+// Cycle switches nodes off and on again. Nodes that were off it switches on.
 func (s Switch) Cycle(ctx context.Context, ids []node.ID) error {
 	if err := s.Set(ctx, ids, false); err != nil {
 		return err
@@ -78,7 +78,7 @@ func (s Switch) Cycle(ctx context.Context, ids []node.ID) error {
 	return s.Set(ctx, ids, true)
 }
 
-// look tells whether a node is as wanted.
+// look finds out whether a node is on or off already, as wanted.
 func (s Switch) look(id node.ID, on bool) Step {
 	step := Step{Node: id, On: on}
 	b, x, err := s.Boards.Find(id)

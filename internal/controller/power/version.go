@@ -38,7 +38,7 @@ func parseProductVersion(s string) (Version, error) {
 // hubOn is the level of the hub's pin at which the hub has power.
 func (v Version) hubOn() bool { return v == Version{2, 0} }
 
-// hasLED tells of the LED that v2 alone can switch.
+// hasLED reports whether the HAT has an LED that can be switched, as v2 alone has.
 func (v Version) hasLED() bool { return v.Major == 2 }
 
 // port is the port of the HAT's hub that node x is on.
