@@ -9,8 +9,8 @@ import (
 // vendor is Broadcom.
 const vendor = 0x0a5c
 
-// chips are the products that boot over USB, and the directory that overlays have
-// for each chip's own files. The first one, of the Zero and the first Pi, has none.
+// chips has, for each product that boots over USB, the directory in an overlay with the
+// chip's own files. The chip of the Zero and the first Pi has none.
 var chips = map[uint16]string{
 	0x2763: "",     // BCM2835, BCM2836
 	0x2764: "2710", // BCM2837, BCM2710
@@ -39,13 +39,13 @@ type configurationDescriptor struct {
 // A Pi is what a bare Pi says of itself when it comes onto the bus.
 type Pi struct {
 	Chip      string // directory of the chip's own files in an overlay, "" for none
-	InROM     bool   // it wants bootcode; else it asks for files
-	Interface int    // to claim
+	InROM     bool   // its ROM runs, which wants bootcode; else a program that asks for files
+	Interface int    // which a program has to claim
 	Endpoint  uint8  // for bulk transfers to the Pi
 }
 
-// romSerials are the indices of the serial number's string by which the ROM is told
-// from the programs that it started.
+// romSerials are the indices that the ROM has for the string with the serial number. The
+// programs that it starts have another one.
 var romSerials = []uint8{0, 3}
 
 // ParseDescriptors reads the descriptors of a USB device as usbfs has them. ok is
@@ -60,8 +60,8 @@ func ParseDescriptors(raw []byte) (pi Pi, ok bool, err error) {
 	if d.Vendor != vendor || !known {
 		return Pi{}, false, nil
 	}
-	// The header alone is read: the rest is shorter than it says, which has
-	// Linux overlook an interface.
+	// The number of interfaces is taken from the header. The rest is shorter than the
+	// header says, and Linux, which reads that, misses an interface.
 	var c configurationDescriptor
 	if _, err := binary.Decode(raw[n:], binary.LittleEndian, &c); err != nil {
 		return Pi{}, false, fmt.Errorf("configuration descriptor of %d bytes: %w", len(raw)-n, err)

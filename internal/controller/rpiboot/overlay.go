@@ -34,9 +34,9 @@ func (o Overlay) Stat(name string) (fs.FileInfo, error) {
 	return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
 }
 
-// A Dir is a directory whose files a node may write to while they are served. No
-// link leads out of it, and opening a pipe does not wait for a program to write
-// to it.
+// A Dir is a directory that a node may write to while its files are served. Links that
+// lead out of it are refused, and to open a pipe in it does not wait for a program that
+// writes to the pipe.
 type Dir struct{ *os.Root }
 
 // Open implements [fs.FS].
@@ -48,8 +48,8 @@ func (d Dir) Open(name string) (fs.File, error) {
 	return f, nil
 }
 
-// OpenDir opens a directory below a trusted one. The directories between may be
-// written to by a node: no link among them leads out of the trusted one.
+// OpenDir opens a directory below a trusted one. A node may write to the directories
+// between them, so links there that lead out of the trusted one are refused.
 func OpenDir(trusted, name string) (Dir, error) {
 	root, err := os.OpenRoot(trusted)
 	if err != nil {

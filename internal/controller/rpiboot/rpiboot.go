@@ -6,9 +6,9 @@
 //  2. Bootcode asks for start.elf and what goes with it ([Conn.ServeFiles]).
 //  3. Start.elf asks for the kernel, its command line, initramfs and device tree.
 //
-// The protocol is that of the ROM and of Raspberry Pi's firmware; the package
-// knows no clusters. What a Pi is given is an [fs.FS], so that the files may lie in
-// a directory or within a disk image.
+// The ROM and Raspberry Pi's firmware define the protocol; the package knows nothing of
+// clusters. The files come from an [fs.FS], so they may lie in a directory or within a
+// disk image.
 package rpiboot
 
 import (
@@ -35,19 +35,19 @@ type Transport interface {
 }
 
 const (
-	// A transfer may take this long. A read waits until the Pi wants something; one
-	// that gave up earlier and tried again would take the end of one message for the
-	// start of the next. A write takes long only on a busy host.
+	// How long a transfer may take. A read waits until the Pi wants something: if it gave
+	// up earlier and were tried again, it would take the end of one message for the start
+	// of the next. A write takes long only on a busy host.
 	transferTime = 20 * time.Second
-	// A Pi that has come onto the bus, or has got bootcode, wants to be left alone
-	// for a while before it is asked anything.
+	// How long a Pi has to be left alone after it came onto the bus, and after it got
+	// bootcode.
 	settleTime = time.Second
 )
 
-// pieceSize is the most that one bulk transfer has.
+// pieceSize is the most that one bulk transfer carries, in bytes.
 const pieceSize = 16 << 10
 
-// A Conn is one connection of a Pi, from its coming to its leaving the bus.
+// A Conn is one connection of a Pi, from when it comes onto the bus until it leaves the bus.
 type Conn struct {
 	Transport Transport
 	Endpoint  uint8 // of bulk transfers to the Pi
@@ -59,7 +59,7 @@ type Conn struct {
 type Request struct {
 	Name string
 	Size int64
-	Read bool  // the file was sent; else the Pi asked for its size alone
+	Read bool  // the Pi got the content; else it asked for the size alone
 	Err  error // why the Pi was told that there is no such file
 }
 
@@ -131,8 +131,8 @@ func (c *Conn) ServeFiles(files fs.FS) error {
 	}
 }
 
-// answer answers a question about one file. A file that is not there is an
-// answer, of length 0; what a Pi cannot be told is an error.
+// answer answers a question about one file. If there is no such file, the answer is a
+// length of 0. It returns an error if the Pi cannot be answered.
 func (c *Conn) answer(files fs.FS, command uint32, name string) error {
 	file, size, err := open(files, name)
 	if file != nil {
@@ -151,8 +151,8 @@ const metadata = "*"
 // maxSize is what the 32 bits of an announcement can say.
 const maxSize = 1<<32 - 1
 
-// open opens a file for a Pi. The file may be one that its node writes to while
-// the Pi boots, so neither a path out of the tree nor a pipe is taken.
+// open opens a file for a Pi, and returns its size. A node may be able to write to the
+// tree, so open refuses paths that lead out of it, and pipes.
 func open(files fs.FS, name string) (fs.File, int64, error) {
 	if strings.HasPrefix(name, metadata) {
 		return nil, 0, fmt.Errorf("%s is a property: %w", name, fs.ErrNotExist)
@@ -191,13 +191,13 @@ func (c *Conn) log(r Request) {
 	}
 }
 
-// announce tells the Pi a length: of what follows or, as an answer, of a file.
+// announce tells the Pi the length of what follows or, as an answer, that of a file.
 func (c *Conn) announce(length int64) error {
 	_, err := c.Transport.Control(false, uint16(length), uint16(length>>16), nil, transferTime)
 	return err
 }
 
-// write sends length bytes from a reader, which is not read where there are none.
+// write sends length bytes from a reader, which may be nil if length is 0.
 func (c *Conn) write(length int64, from io.Reader) error {
 	if err := c.announce(length); err != nil {
 		return err
@@ -206,7 +206,7 @@ func (c *Conn) write(length int64, from io.Reader) error {
 	for length > 0 {
 		piece := buf[:min(length, pieceSize)]
 		if _, err := io.ReadFull(from, piece); err != nil {
-			return err // shorter than when it was asked for its size
+			return err // the file has become shorter since its size was read
 		}
 		n, err := c.Transport.BulkOut(c.Endpoint, piece, transferTime)
 		if err != nil {
@@ -220,7 +220,7 @@ func (c *Conn) write(length int64, from io.Reader) error {
 	return nil
 }
 
-// read reads what the Pi has to say, all of buf.
+// read fills buf with what the Pi says.
 func (c *Conn) read(buf []byte) error {
 	n, err := c.Transport.Control(true, uint16(len(buf)), uint16(len(buf)>>16), buf, transferTime)
 	if err != nil {

@@ -12,11 +12,12 @@ import (
 // A Server serves boot files to bare Pis.
 type Server struct {
 	Dir string // directory of boot files
-	// Overlay has each Pi look first in the directory in Dir that is named as the
-	// Pi's USB path, such as 1-1.2.4, then in that of the Pi's chip, then in Dir.
+	// Overlay has each Pi's files looked for in three directories: in Dir/1-1.2.4, where
+	// that is the Pi's USB path, then in that of the Pi's chip, such as Dir/2710, then in
+	// Dir.
 	Overlay bool
-	// Places are directories of what nodes boot from, by their paths. A link in Dir that
-	// leads below one of them is for that place to open.
+	// Places are the directories that hold what nodes boot from, by their paths. A link in
+	// Dir that leads below one of these paths is opened by that place.
 	Places map[string]Place
 	// Firmware is a directory whose bootcode.bin, start*.elf and fixup*.dat are
 	// taken before all others. Empty for none.
@@ -27,8 +28,8 @@ type Server struct {
 	Report func(Event)
 }
 
-// A Place is a directory with the systems of nodes without cards. A node can change all that
-// is in its own system.
+// A Place is a directory with the systems of nodes without cards. Each node can change its
+// own system, and no other.
 type Place interface {
 	// BootFiles opens the boot files that a path below the place leads to.
 	BootFiles(below string) (files fs.FS, closeFiles func(), err error)
@@ -37,8 +38,8 @@ type Place interface {
 // A Step is how far a Pi has come.
 type Step string
 
-// The steps of a Pi, in their order. Files come twice: bootcode's, then the
-// system's.
+// The steps of a Pi, in their order. FileAsked comes in two places: for the files that
+// bootcode asks for, and for those of the system.
 const (
 	Found        Step = "found"         // a bare Pi is on the bus
 	BootcodeSent Step = "bootcode sent" // its ROM has the next program
@@ -66,7 +67,7 @@ func isFirmware(name string) bool {
 		strings.HasPrefix(name, "fixup") && strings.HasSuffix(name, ".dat")
 }
 
-// firmware is the part of a tree that is firmware.
+// firmware is a tree in which only the files of the firmware are seen.
 type firmware struct{ fs.FS }
 
 func (f firmware) Open(name string) (fs.File, error) {
@@ -76,8 +77,8 @@ func (f firmware) Open(name string) (fs.File, error) {
 	return f.FS.Open(name)
 }
 
-// common returns the trees that all Pis share. Their files are the controller's,
-// and may be links to anywhere.
+// common returns the trees that all Pis share. No node can write to these, so links in
+// them may lead anywhere.
 func (s *Server) common(chip string) Overlay {
 	var trees Overlay
 	if s.Firmware != "" {
@@ -89,7 +90,7 @@ func (s *Server) common(chip string) Overlay {
 	return append(trees, os.DirFS(s.Dir))
 }
 
-// files returns where the files of a Pi lie. Close it after use.
+// files returns the trees with the files of a Pi, and a function that closes them.
 func (s *Server) files(usbPath, chip string) (Overlay, func(), error) {
 	trees := s.common(chip)
 	if !s.Overlay {
@@ -113,7 +114,7 @@ func (s *Server) files(usbPath, chip string) (Overlay, func(), error) {
 	return append(trees[:at:at], append(Overlay{own}, trees[at:]...)...), closeOwn, nil
 }
 
-// suits reports a system that a chip cannot start: the first chips have 32 bits.
+// suits returns an error if a chip cannot start a system: the first chips have 32 bits.
 func suits(chip string, system fs.FS) error {
 	there := func(name string) bool {
 		_, err := fs.Stat(system, name)
@@ -125,7 +126,8 @@ func suits(chip string, system fs.FS) error {
 	return nil
 }
 
-// own opens the directory of a USB path. It mostly is a link to a place.
+// own opens the directory in Dir that is named by a USB path. As a rule that is a link to
+// a [Place].
 func (s *Server) own(usbPath string) (fs.FS, func(), error) {
 	name := filepath.Join(s.Dir, usbPath)
 	target, err := os.Readlink(name)
@@ -151,8 +153,8 @@ func openOwn(trusted, name string) (fs.FS, func(), error) {
 	return dir, func() { dir.Close() }, nil
 }
 
-// Roots is the directory of the nodes' NFS roots, a [Place]. A node cannot change its
-// root's own place.
+// Roots is the path of the directory with the nodes' NFS roots, a [Place]. Nodes cannot
+// write to the directory itself, only to their roots in it.
 type Roots string
 
 // BootFiles implements [Place].
@@ -161,7 +163,8 @@ func (r Roots) BootFiles(below string) (fs.FS, func(), error) {
 	return openOwn(filepath.Join(string(r), root), rest)
 }
 
-// serve serves a Pi for one connection. last is true if the Pi has got a system.
+// serve serves a Pi for one connection. last says whether the Pi has got its system, and
+// will not come back.
 func (s *Server) serve(usbPath string, pi Pi, transport Transport) (last bool, err error) {
 	conn := Conn{Transport: transport, Endpoint: pi.Endpoint}
 	if pi.InROM {

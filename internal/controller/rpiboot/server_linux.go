@@ -43,12 +43,12 @@ type address struct {
 	bus, number int
 }
 
-// A bus is what a server knows of the machine's buses.
+// A bus is what a server knows of the devices on the machine's buses.
 type bus struct {
 	server *Server
 	end    context.CancelCauseFunc
 
-	known map[address]bool // devices that were looked at and still are there
+	known map[address]bool // devices that are there and were looked at before
 }
 
 // look starts to serve the Pis that are new.
@@ -142,9 +142,9 @@ func (s *Server) serveDevice(a address) (last bool, err error) {
 	}
 }
 
-// romTries is how often a ROM is offered bootcode. Some Zero 2 W stall for a
-// while. A program that asks for files is not offered anything twice: after a
-// failure the server cannot tell which message comes next.
+// romTries is how often bootcode is sent to a ROM that does not take it: some Zero 2 W
+// stall for a while. Files are not sent again after a failure, since the server cannot
+// tell which message of the Pi comes next.
 const romTries = 5
 
 // A transport is a device as the protocol uses it.

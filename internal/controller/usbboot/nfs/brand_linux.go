@@ -11,9 +11,9 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// Brand makes a root that is there the root of its node, whatever it was before. All
-// that a node can write is only read as text: no program of the root runs, and no link in
-// the root leads out of it. Done twice, it changes nothing the second time.
+// Brand makes the root in a node's place that node's root, whatever node's it was before.
+// It runs no program of the root, which a node can write, and follows no link out of the
+// root. A second Brand changes nothing.
 func (r *Roots) Brand(id node.ID) error {
 	there, err := r.Has(id)
 	if err != nil {

@@ -15,23 +15,23 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// A Finding is a thing that nodes without cards need, and whether it is as they need it.
+// A Finding is a thing that nodes without cards need, and what is wrong with it.
 type Finding struct {
 	About string `json:"about"`
-	// Problem is what is wrong, empty if nothing is; Remedy is what to do then.
+	// Problem is what is wrong, empty if nothing is; Remedy says how to mend that.
 	Problem string `json:"problem,omitempty"`
 	Remedy  string `json:"remedy,omitempty"`
-	// Maybe marks a problem with which nodes may start all the same.
+	// Maybe is set if nodes may start in spite of the problem.
 	Maybe bool `json:"maybe,omitempty"`
 }
 
 // A Doctor looks at a controller through its file system, which is at Base, usually "/".
 type Doctor struct {
 	Base     string
-	Firmware string // directory that BOOTCODE names, empty for none
-	// Links are the USB paths of nodes, as far as they are known.
+	Firmware string // the directory that the setting BOOTCODE names, empty for none
+	// Links are the known USB paths of nodes.
 	Links map[node.ID]string
-	// Addr tells whether an interface has an address.
+	// HasAddr reports whether an interface has an address.
 	HasAddr func(link, addr string) bool
 }
 
@@ -42,8 +42,8 @@ func (d Doctor) has(name string) bool {
 	return err == nil
 }
 
-// Look returns what the controller has for its nodes without cards, ids, of whose roots r
-// is the directory.
+// Look returns a finding for each thing that the nodes ids need to start from their roots
+// in r.
 func (d Doctor) Look(r *Roots, ids []node.ID) []Finding {
 	all := []Finding{d.server(), d.exports(ids), d.bridge(), d.vlan(), d.service(), d.bootcode()}
 	for _, id := range ids {
@@ -52,7 +52,7 @@ func (d Doctor) Look(r *Roots, ids []node.ID) []Finding {
 	return all
 }
 
-// ServerInstall is what installs the NFS server of Debian, which starts by itself.
+// ServerInstall is the command that installs Debian's NFS server, which then starts.
 const ServerInstall = "sudo apt install nfs-kernel-server"
 
 // HasServer tells whether the programs of an NFS server are installed.
@@ -164,7 +164,7 @@ func (d Doctor) root(r *Roots, id node.ID) []Finding {
 	return []Finding{d.identity(tree, id, boot), d.files(tree, id, boot), d.firmware(tree, id, boot), d.link(id, boot)}
 }
 
-// identity holds a root's command line against its node.
+// identity looks whether the command line in a root names that root.
 func (d Doctor) identity(tree fs.FS, id node.ID, boot string) Finding {
 	f := Finding{About: id.String() + " identity"}
 	text, err := rootfs.ReadText(tree, path.Join(boot, rootfs.CommandLine))
@@ -173,12 +173,12 @@ func (d Doctor) identity(tree fs.FS, id node.ID, boot string) Finding {
 		return strings.HasPrefix(w, "nfsroot=") && strings.HasSuffix(strings.Split(w, ",")[0], ":"+id.NFSRoot())
 	}
 	if err != nil || !slices.ContainsFunc(words, own) {
-		f.Problem, f.Remedy = "its command line does not name its root", fmt.Sprintf("sudo clusterctrl usbboot init %s", id.Role().Number())
+		f.Problem, f.Remedy = "the command line in its root does not name that root", fmt.Sprintf("sudo clusterctrl usbboot init %s", id.Role().Number())
 	}
 	return f
 }
 
-// files looks for what start.elf asks for.
+// files looks for the files that start.elf asks for.
 func (d Doctor) files(tree fs.FS, id node.ID, boot string) Finding {
 	f := Finding{About: id.String() + " boot files"}
 	var missing []string
@@ -194,30 +194,31 @@ func (d Doctor) files(tree fs.FS, id node.ID, boot string) Finding {
 	return f
 }
 
-// firmware looks for start.elf, where rpiboot would take it from, and at its age.
+// firmware looks for start.elf, in the directory that rpiboot takes it from, and at its age.
 func (d Doctor) firmware(tree fs.FS, id node.ID, boot string) Finding {
 	f := Finding{About: id.String() + " firmware"}
 	files, err := fs.Sub(tree, boot)
+	dir := path.Join(id.NFSRoot(), boot)
 	if d.Firmware != "" {
-		files, err = os.DirFS(d.path(d.Firmware)), nil
+		files, err, dir = os.DirFS(d.path(d.Firmware)), nil, d.Firmware
 	}
 	if err == nil {
 		_, err = fs.Stat(files, "start.elf")
 	}
 	if err != nil {
-		f.Problem, f.Remedy = "no start.elf", "copy the firmware of Raspberry Pi OS (package raspi-firmware) there: bootcode.bin, start*.elf, fixup*.dat"
+		f.Problem, f.Remedy = "no start.elf in "+dir, "copy the firmware of Raspberry Pi OS (package raspi-firmware) there: bootcode.bin, start*.elf, fixup*.dat"
 		return f
 	}
 	built, err := FirmwareDate(files, "start.elf")
 	if err == nil && built.After(LastForZero2W) {
 		f.Maybe = true
-		f.Problem = fmt.Sprintf("that of %s may not start a Zero 2 W over USB", built.Format("2006-01-02"))
+		f.Problem = fmt.Sprintf("firmware of %s may not start a Zero 2 W over USB", built.Format("2006-01-02"))
 		f.Remedy = fmt.Sprintf("put bootcode.bin, start*.elf and fixup*.dat of %s into a directory, and name it by BOOTCODE in %s", LastForZero2W.Format("2006-01-02"), node.SettingsFile)
 	}
 	return f
 }
 
-// link is where rpiboot finds the node's boot files.
+// link looks at the link by which rpiboot finds the node's boot files.
 func (d Doctor) link(id node.ID, boot string) Finding {
 	f := Finding{About: id.String() + " link"}
 	usbPath := d.Links[id]

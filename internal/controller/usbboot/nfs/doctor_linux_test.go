@@ -54,7 +54,7 @@ ln -s /var/lib/clusterctrl/nfs/p5/boot/firmware var/lib/clusterctrl/boot/1-1.5`)
 		{"sed -i s,nfs/p5,nfs/p6,", boot + "cmdline.txt", "p5 identity: "},
 		{"rm", boot + "kernel8.img", "p5 boot files: missing: kernel*.img"},
 		{"rm", boot + "start.elf", "p5 firmware: no start.elf"},
-		{"printf 'VC_BUILD_ID_TIME: Apr 14 2026\\0' >", boot + "start.elf", "p5 firmware: that of 2026-04-14 may not start a Zero 2 W over USB"},
+		{"printf 'VC_BUILD_ID_TIME: Apr 14 2026\\0' >", boot + "start.elf", "p5 firmware: firmware of 2026-04-14 may not start a Zero 2 W over USB"},
 	} {
 		shell(t, base, "cp -a "+tt.file+" ../kept && "+tt.damage+" "+tt.file)
 		if got := problems(); len(got) != 1 || !strings.HasPrefix(got[0], tt.want) {

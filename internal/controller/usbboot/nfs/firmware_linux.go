@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// LastForZero2W is the day of the last firmware that is known to start a Zero 2 W over USB;
-// that of 2026-04-14 and later does not (github.com/raspberrypi/firmware, issue 2024).
+// LastForZero2W is the day of the last firmware that is known to start a Zero 2 W over USB.
+// Firmware of 2026-04-14 and later does not (github.com/raspberrypi/firmware, issue 2024).
 var LastForZero2W = time.Date(2025, time.December, 4, 0, 0, 0, 0, time.UTC)
 
-// maxFirmware is more than a start.elf has: 4 MB.
+// maxFirmware bounds a firmware file in bytes; a start.elf has 4 MB.
 const maxFirmware = 64 << 20
 
 // FirmwareDate returns the day on which the firmware in a file was built: it says

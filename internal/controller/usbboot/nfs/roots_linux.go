@@ -1,9 +1,9 @@
 // Package nfs keeps the roots of nodes that have no card: directories on the
 // controller that nodes mount over NFS.
 //
-// A node is root in its own root, so all that lies there is its word against the
-// controller's: nothing in there is run, and no name or link in there leads the
-// controller out of it. A root has its name only once it is complete.
+// A node has all rights in its own root, so the controller does not trust what lies there:
+// it runs nothing of it, and follows no name or link out of it. A root gets its name only
+// once it is complete.
 package nfs
 
 import (
@@ -71,20 +71,21 @@ func (r *Roots) Has(id node.ID) (bool, error) {
 	return err == nil, err
 }
 
-// Names of what is not complete any more, or not yet. No node is called so.
+// partName is the name of a root that is not complete yet, oldName that of one that is
+// being removed. No node has such a name.
 func partName(id node.ID) string { return "." + id.String() + ".part" }
 func oldName(id node.ID) string  { return "." + id.String() + ".old" }
 
 // An Addition is what Add makes roots of.
 type Addition struct {
 	Archive io.Reader // tar, as it is or packed by zstd or xz
-	// Replace has roots that are there give way.
+	// Replace has Add replace the roots that the nodes have already.
 	Replace bool
 }
 
-// Add unpacks an archive for several nodes at once, brands each, and gives each its
-// name. After an error, or a power cut, nodes that have no name yet have no root,
-// and those that had one before have it still.
+// Add unpacks an archive for several nodes at once, brands each root, and gives each its
+// name. If that ends early, by an error or a power cut, each node has the new root whole,
+// or what it had before: the old root or none.
 func (r *Roots) Add(ctx context.Context, a Addition, ids ...node.ID) error {
 	if err := r.mayAdd(a.Replace, ids); err != nil {
 		return err
@@ -206,12 +207,12 @@ func full(err error) error {
 	return err
 }
 
-// exportCaches are where the kernel's NFS server keeps which directory an exported
-// name is (Documentation/filesystems/nfs/rpc-cache.rst).
+// exportCaches are the files by which the kernel's NFS server is told to forget which
+// directory an exported name is (Documentation/filesystems/nfs/rpc-cache.rst).
 var exportCaches = []string{"/proc/net/rpc/nfsd.export/flush", "/proc/net/rpc/nfsd.fh/flush"}
 
-// flushExports has an NFS server that runs look exported names up again. All that is
-// older than a time far ahead is forgotten.
+// flushExports has the NFS server, if it runs, look up exported names again. It forgets what
+// is older than the time that is written, which lies far ahead.
 func flushExports() error {
 	for _, name := range exportCaches {
 		err := os.WriteFile(name, []byte("9999999999\n"), 0)

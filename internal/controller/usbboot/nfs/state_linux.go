@@ -34,7 +34,7 @@ func (r *Roots) IDs() ([]node.ID, error) {
 	return ids, nil
 }
 
-// Root returns the directory of a node's root: no name or link leads out of it.
+// Root returns the tree of a node's root, out of which no name or link leads.
 func (r *Roots) Root(id node.ID) (*rootfs.Dir, error) {
 	return rootfs.OpenDir(r.dir.Name() + "/" + id.String())
 }
@@ -70,7 +70,7 @@ func (r *Roots) Size(id node.ID) (int64, error) {
 	return size, err
 }
 
-// skipGone is no error for a file that a node removed meanwhile.
+// skipGone returns err, but nil for a file that a node has removed meanwhile.
 func skipGone(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -88,8 +88,8 @@ func (r *Roots) Free() (int64, error) {
 // serverPort is that of an NFS server.
 const serverPort = 2049
 
-// Clients returns the nodes that have a connection to this machine's NFS server: those
-// whose root is mounted.
+// Clients returns the nodes that have a connection to this machine's NFS server, which are
+// those that have mounted their roots.
 func Clients() ([]node.ID, error) {
 	var ids []node.ID
 	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
@@ -133,8 +133,8 @@ func clients(list io.Reader) ([]node.ID, error) {
 	return ids, lines.Err()
 }
 
-// clientOf returns the node that has an address, which is words of this machine's order
-// of bytes, in hex.
+// clientOf returns the node that has an address. The address is written in hex, as words of
+// 32 bits in this machine's order of bytes.
 func clientOf(address string) (node.ID, bool) {
 	digits, _, _ := strings.Cut(address, ":")
 	raw, err := hex.DecodeString(digits)

@@ -50,8 +50,8 @@ func unpack(ctx context.Context, archive io.Reader, into []*os.Root) error {
 
 var errCutShort = errors.New("the archive is cut short")
 
-// An ending reader knows whether a read was made behind its end. The
-// package tar takes that for the end of an archive, which has blocks of zeros there.
+// An ending reader notes whether a program read on behind its end. The package tar takes
+// the end of its input for the end of the archive, which really is a block of zeros.
 type ending struct {
 	from io.Reader
 	over bool
@@ -141,12 +141,12 @@ func (u *unpacker) closeParents() {
 	}
 }
 
-// make makes what is no regular file, in tree number i.
+// make makes a file that is not a regular one in tree number i.
 func (u *unpacker) make(p place, h *tar.Header, i int) error {
 	var err error
 	switch h.Typeflag {
 	case tar.TypeDir:
-		return mkdir(p) // its mode and time come last: what is made in it would change them
+		return mkdir(p) // its mode and time are set last, since files made in it would change them
 	case tar.TypeLink:
 		return u.link(p, h.Linkname, i)
 	case tar.TypeSymlink:
@@ -174,7 +174,7 @@ func (u *unpacker) make(p place, h *tar.Header, i int) error {
 	return unix.UtimesNanoAt(p.dir, p.base, times(h), unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// mkdir makes a directory, which an archive may have twice.
+// mkdir makes a directory unless it is there: an archive may have it twice.
 func mkdir(p place) error {
 	err := unix.Mkdirat(p.dir, p.base, 0o700)
 	if !errors.Is(err, unix.EEXIST) {
@@ -277,9 +277,9 @@ func share(file, first *os.File, size int64) error {
 // xattr starts the records of extended attributes.
 const xattr = "SCHILY.xattr."
 
-// describe gives a file or directory its owner, mode, attributes and times. The mode
-// comes behind the owner, whose change takes setuid away, and capabilities behind
-// both.
+// describe gives a file or directory its owner, mode, attributes and times. The mode comes
+// after the owner, and capabilities after both, since a change of the owner clears setuid
+// and capabilities.
 func describe(file *os.File, h *tar.Header) error {
 	fd := int(file.Fd())
 	if err := unix.Fchown(fd, h.Uid, h.Gid); err != nil {
