@@ -71,10 +71,9 @@ func (r *Roots) Has(id node.ID) (bool, error) {
 	return err == nil, err
 }
 
-// partName is the name of a root that is not complete yet, oldName that of one that is
-// being removed. No node has such a name.
+// partName is the name of a root that is not complete yet, or that is being removed. No
+// node has such a name.
 func partName(id node.ID) string { return "." + id.String() + ".part" }
-func oldName(id node.ID) string  { return "." + id.String() + ".old" }
 
 // An Addition is what Add makes roots of.
 type Addition struct {
@@ -161,26 +160,18 @@ func (r *Roots) makeParts(ids []node.ID) ([]*os.Root, error) {
 	return parts, nil
 }
 
-// publish gives a complete root its node's name.
+// publish gives a complete root its node's name, in exchange for the root or the empty
+// directory that has the name: after a power cut, the name leads to one of the two.
 func (r *Roots) publish(id node.ID) error {
-	old := oldName(id)
-	if err := r.dir.RemoveAll(old); err != nil {
-		return err
+	dir := int(r.lock.Fd()) // package os exchanges no names
+	err := unix.Renameat2(dir, partName(id), dir, id.String(), unix.RENAME_EXCHANGE)
+	if errors.Is(err, fs.ErrNotExist) { // nothing has the name
+		err = unix.Renameat(dir, partName(id), dir, id.String())
 	}
-	there, err := r.Has(id)
 	if err != nil {
 		return err
 	}
-	if there {
-		if err := r.dir.Rename(id.String(), old); err != nil {
-			return err
-		}
-	}
-	dir := int(r.lock.Fd()) // os.Root would refuse the name of an empty directory
-	if err := unix.Renameat(dir, partName(id), dir, id.String()); err != nil {
-		return err
-	}
-	return errors.Join(flushExports(), r.dir.RemoveAll(old))
+	return errors.Join(flushExports(), r.dir.RemoveAll(partName(id)))
 }
 
 // Remove takes a node's root away and leaves the empty directory that is exported.
@@ -192,7 +183,7 @@ func (r *Roots) Remove(id node.ID) error {
 	if !there {
 		return fmt.Errorf("%v has no root", id)
 	}
-	old := oldName(id)
+	old := partName(id)
 	if err := errors.Join(r.dir.RemoveAll(old), r.dir.Rename(id.String(), old)); err != nil {
 		return err
 	}

@@ -139,6 +139,22 @@ func TestAdd(t *testing.T) {
 }
 
 // TestAddPacked unpacks what zstd and xz packed.
+// TestReplacedAtOnce: a root has its name until the new one takes it. With none to take it,
+// the old one stays.
+func TestReplacedAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	r := openRoots(t, dir)
+	if err := os.MkdirAll(filepath.Join(dir, "p5/etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.publish(5); err == nil {
+		t.Error("no root was there to take the name, and no error came")
+	}
+	if has, err := r.Has(5); !has || err != nil {
+		t.Errorf("p5 has its root: %t, %v; want it kept", has, err)
+	}
+}
+
 func TestAddPacked(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "root.tar"), must(sampleArchive())(t), 0o644); err != nil {
