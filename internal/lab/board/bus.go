@@ -1,10 +1,10 @@
 // Package board plays the boards that switch nodes: the firmware of ClusterCTRL
 // boards, and the expander of a ClusterHAT. A board is a chip on an I2C bus, which
-// is a USB device that Linux has a driver for (i2c-tiny-usb). That is what
-// ClusterCTRL boards are; the ClusterHAT's bus is a part of the Pi.
+// is a USB device that Linux has a driver for (i2c-tiny-usb). Real ClusterCTRL boards are
+// such devices; the bus of a real ClusterHAT is a part of the Pi.
 //
-// A played board has a journal of all that its registers were given, and can be
-// made to fail: see [Bus.Answer] and the fields of the boards.
+// A played board notes all writes to its registers in a journal, and can be made to fail:
+// see [Bus.Answer] and the fields of [Firmware] and [HAT].
 package board
 
 import (
@@ -19,8 +19,8 @@ import (
 // Address is the address of the only chip on each bus.
 const Address = 0x20
 
-// A Chip is a chip on an I2C bus. Its methods return false for "not acknowledged", and
-// are not called at the same time.
+// A Chip is a chip on an I2C bus. Its methods return false for "not acknowledged". They are
+// called one at a time.
 type Chip interface {
 	Write(data []byte) bool
 	Read(data []byte) bool
@@ -38,13 +38,13 @@ type Bus struct {
 
 	mu       sync.Mutex
 	messages int
-	answered bool // the last message
+	answered bool // whether the last message was answered
 }
 
 // A Message is a write or a read on an I2C bus. Linux reads registers by two messages: a
 // write of the first register's number, and a read.
 type Message struct {
-	Number  int // how many came before
+	Number  int // of messages on the bus before this one
 	Address uint16
 	Read    bool
 	Data    []byte // of a write

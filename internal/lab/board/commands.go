@@ -35,7 +35,7 @@ const (
 	saveLEDs      = 0xf6
 )
 
-// What getData can be asked for.
+// What getData answers with, by the number in data0.
 const (
 	firmwareVersion = 0 // answer: minor, major
 	adcCount        = 1
@@ -69,8 +69,8 @@ func (f *Firmware) do(command byte) byte {
 	return f.doBoard(command, f.memory[data0Register])
 }
 
-// doNode does a command that is about a node, or for some commands the board if x
-// is 0.
+// doNode does a command that is about node x or, if x is 0 and the command allows it,
+// about the board.
 func (f *Firmware) doNode(command, x byte) byte {
 	boardToo := command == alertOn || command == alertOff || command == usbPath
 	if x > f.MaxPi || x == 0 && !boardToo {
@@ -107,8 +107,8 @@ func (f *Firmware) doNode(command, x byte) byte {
 	return done
 }
 
-// port is where a node, or the board itself, is below the board's hub. If nobody says,
-// a DA has hubs of four ports behind a hub.
+// port returns the ports that lead from the board's hub to node x, or to the board itself
+// if x is 0. Where f.Ports does not say, a DA has hubs of four ports behind its hub.
 func (f *Firmware) port(x byte) []byte {
 	switch {
 	case f.Ports != nil:
@@ -156,7 +156,7 @@ func (f *Firmware) doBoard(command, argument byte) byte {
 	return done
 }
 
-// save keeps a part of the board's state, or of the state in which it was delivered.
+// save saves a part of the board's state, or the state in which boards are delivered.
 func (f *Firmware) save(command byte) byte {
 	switch command {
 	case saveAll:
@@ -178,7 +178,7 @@ func (f *Firmware) save(command byte) byte {
 	return done
 }
 
-// data answers with a fact about the board, or with a measured value.
+// data answers getData: with a fact about the board, or a measured value.
 func (f *Firmware) data(what, which byte) byte {
 	switch what {
 	case firmwareVersion:

@@ -22,7 +22,7 @@ const (
 	registers       = 0x0f
 )
 
-// layout is what the version register says.
+// layout is what the version register holds: the version of the registers.
 const layout = 1
 
 // A Firmware plays the firmware of a ClusterCTRL board. Its fields are not to be changed
@@ -35,19 +35,20 @@ type Firmware struct {
 	ADC         []Reading // what its converters measure
 	Temperature uint16    // what its sensor measures; see [Reading]
 
-	// Busy is how many reads of the command register say "not done yet", for each
-	// command. Until then, the board takes no writes and does nothing. -1 is for ever.
+	// Busy is how often the command register reads as "not done yet" after each command,
+	// -1 for ever. Until it has been read so often, the board does nothing and takes no
+	// writes.
 	Busy int
 
-	// Nonsense is the value that all registers read as, whatever they hold.
+	// Nonsense has what registers read as, whatever they hold, by their numbers.
 	Nonsense map[byte]byte
 
-	// Ports is where node x, or for 0 the board itself, is below the board's hub. It may
-	// be nil.
+	// Ports returns the ports that lead from the board's hub to node x, or to the board
+	// itself if x is 0. It may be nil.
 	Ports func(x int) []byte
 
 	// Switched is called when a node's power goes on or off, Cycled when the hub goes off
-	// for a time. They may be nil, and must not wait, nor ask the board.
+	// for a time. Either may be nil. They must not wait, nor call methods of the board.
 	Switched func(x int, on bool)
 	Cycled   func(off time.Duration)
 
@@ -62,11 +63,12 @@ type Firmware struct {
 	pointer byte
 	memory  [registers]byte
 	running byte // the command that is not done yet, or 0
-	polls   int  // how often that was read since it began
+	polls   int  // how often the command register was read since that command began
 }
 
-// A Reading is what a converter measures: Kind 1 is in units of 6.4453125 mV, 2 of
-// 33.34093896 mV. That of a temperature is (raw-247)/1.22 degrees Celsius.
+// A Reading is what a converter measures. Raw is in units of 6.4453125 mV if Kind is 1,
+// and of 33.34093896 mV if Kind is 2. A sensor's raw value means (raw-247)/1.22 degrees
+// Celsius.
 type Reading struct {
 	Kind byte
 	Raw  uint16
@@ -77,7 +79,7 @@ type State struct {
 	Order          byte
 	Power, USBBoot [256]bool
 	Alert          [256]bool
-	LEDs           bool // whether they may be lit
+	LEDs           bool // false if the LEDs are kept dark
 	PowerLED, ACT  bool
 	Fan            byte
 }
@@ -90,7 +92,7 @@ func (f *Firmware) Device() *Bus {
 	return &Bus{Vendor: node.VendorID, Product: f.Product, Chip: f}
 }
 
-// Save has a board that has no power yet keep a state, as if it had been set and saved.
+// Save puts a state into a board that has no power yet, as if somebody had saved it there.
 func (f *Firmware) Save(s State) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -105,15 +107,15 @@ func (f *Firmware) State() State {
 	return f.now
 }
 
-// PowerOn gives the board its own power: its state is then the saved one. The first
-// message to the board gives it power too.
+// PowerOn gives the board power, and with it the state that was saved. The first message to
+// the board does the same.
 func (f *Firmware) PowerOn() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.start()
 }
 
-// PowerOff takes the board's own power away.
+// PowerOff takes power from the board.
 func (f *Firmware) PowerOff() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -142,7 +144,7 @@ func (f *Firmware) nodesOff() {
 	}
 }
 
-// restart has all nodes lose their power; nodes that were saved as on get it back.
+// restart takes power from all nodes, and gives it back to those that were saved as on.
 func (f *Firmware) restart() {
 	f.nodesOff()
 	f.now = f.saved
@@ -162,8 +164,8 @@ func (f *Firmware) power(x int, on bool) {
 	}
 }
 
-// Write takes the number of a register and values for it and those behind it. While
-// a command runs, values are refused.
+// Write takes the number of a register, and values for this register and those behind it.
+// While a command runs, it refuses values.
 func (f *Firmware) Write(data []byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -196,8 +198,8 @@ func (f *Firmware) set(register, value byte) {
 	}
 }
 
-// Read reads registers. While a command runs, all registers but the command register
-// read as they were before it.
+// Read reads registers. While a command runs, all but the command register read as they
+// were before the command.
 func (f *Firmware) Read(data []byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

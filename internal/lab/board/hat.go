@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// Registers of a HAT's expander: an XRA1200, or a part like a PCA9554, which lacks the
-// register of pull-ups and has its pull-ups always on.
+// Registers of a HAT's expander: an XRA1200, or a part like a PCA9554, which has no
+// pull-up register and always has its pull-ups on.
 const (
 	inputRegister     = 0x00
 	outputRegister    = 0x01
@@ -25,8 +25,9 @@ const (
 	allInputs = 0xff
 )
 
-// The USB identity of the bus of a played HAT: the one that the driver i2c-tiny-usb is
-// made for, and not a ClusterCTRL board's. A real HAT is on a bus of the Pi.
+// The USB identity of a played HAT's bus. It is the one that the driver i2c-tiny-usb knows
+// by itself, so that nothing takes the bus for a ClusterCTRL board's. A real HAT is on a
+// bus of the Pi.
 const (
 	busVendor  = 0x0403
 	busProduct = 0xc631
@@ -38,15 +39,16 @@ type HAT struct {
 	Version byte // major and minor, as 0x24 for 2.4
 	Name    string
 	Journal *Journal
-	PullUps bool // whether the expander has a register for them
+	PullUps bool // whether the expander has a pull-up register
 
-	// PowerLinkCut has nodes on after power-up; WPLink is soldered where the EEPROM's
-	// write protection is led to its pin, which is high then without a pull-up too.
+	// PowerLinkCut says that the link for the state at power-up is cut, so that nodes are
+	// on then. WPLink says that the link between the EEPROM's write protection and its pin
+	// is soldered, so that the pin is high without a pull-up in the expander.
 	PowerLinkCut, WPLink bool
 
-	// Switched is called when a node's power goes on or off, Hub at first with the hub's
-	// state and then whenever that changes. They may be nil, and must not wait, nor ask
-	// the HAT.
+	// Switched is called when a node's power goes on or off. Hub is called with the hub's
+	// state at power-up, and whenever that changes. Either may be nil. They must not wait,
+	// nor call methods of the HAT.
 	Switched func(x int, on bool)
 	Hub      func(on bool)
 
@@ -61,8 +63,8 @@ func (h *HAT) Device() *Bus {
 	return &Bus{Vendor: busVendor, Product: busProduct, Chip: h}
 }
 
-// DeviceTree returns the files that the firmware of the Pi puts into
-// /proc/device-tree/hat, since it has read them in the HAT's EEPROM.
+// DeviceTree returns the files that are in /proc/device-tree/hat on a Pi with this HAT. The
+// Pi's firmware reads their contents from the HAT's EEPROM.
 func (h *HAT) DeviceTree() map[string]string {
 	return map[string]string{
 		"name":        "hat\x00",
@@ -127,7 +129,7 @@ type HATState struct {
 	Hub   bool
 }
 
-// State returns what has power.
+// State returns which nodes have power, and whether the hub has.
 func (h *HAT) State() HATState {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -207,7 +209,8 @@ func (h *HAT) Read(data []byte) bool {
 	return true
 }
 
-// register is the one that the pointer is at, or nil if there is none.
+// register is the register that the last write has named, nil if there is none of that
+// number.
 func (h *HAT) register() *byte {
 	switch h.pointer {
 	case inputRegister:

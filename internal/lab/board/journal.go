@@ -18,7 +18,7 @@ type Write struct {
 	Refused         bool // the board did not acknowledge it
 }
 
-// String is in the form "ctrl 0c=03", with "refused" behind it where it was.
+// String is in the form "ctrl 0c=03", or "ctrl 0c=03 refused".
 func (w Write) String() string {
 	text := fmt.Sprintf("%s %02x=%02x", w.Board, w.Register, w.Value)
 	if w.Refused {

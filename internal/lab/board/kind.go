@@ -4,8 +4,8 @@ package board
 type Kind struct {
 	Name    string
 	Product uint16 // USB product; the vendor is node.VendorID
-	Type    byte   // what the register for it says
-	MaxPi   byte   // the most nodes
+	Type    byte   // what the type register holds
+	MaxPi   byte   // how many nodes the board has room for
 	USBBoot bool   // whether nodes can be told to boot over USB
 	USBPath bool   // whether the firmware knows where its nodes are on USB
 }

@@ -74,7 +74,7 @@ func (p Plug) link() string   { return fmt.Sprintf("/dev/ClusterCTRL-%d", p.Numb
 func buses() []string {
 	names, err := filepath.Glob("/dev/i2c-*")
 	if err != nil {
-		panic(err) // the pattern is bad
+		panic(err) // a pattern in this file is malformed
 	}
 	return names
 }

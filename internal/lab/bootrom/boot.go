@@ -10,8 +10,8 @@ import (
 // loader are the files that bootcode.bin asks for, in its order.
 var loader = []string{"autoboot.txt", "config.txt", "recovery.elf", "start.elf", "fixup.dat"}
 
-// Load does the first two parts of a start: the ROM's and bootcode's. Start.elf then
-// runs a program of its own: see [Pi.Run].
+// Load plays the first two programs of a start, the ROM and bootcode. [Pi.Run] then plays
+// start.elf.
 func (p *Pi) Load(ctx context.Context) error {
 	bootcode, err := p.ROM(ctx)
 	if err != nil {
@@ -38,8 +38,8 @@ func (p *Pi) Load(ctx context.Context) error {
 	return nil
 }
 
-// System are the files that start.elf fetches, in its order, for a system with these
-// names. An overlay is asked for by three names.
+// System returns start.elf for a system with these file names: a program for [Pi.Run] that
+// fetches the files in the order in which start.elf does.
 func System(kernel, initramfs, deviceTree string, overlays ...string) func(*Host) error {
 	names := []string{"config.txt", "config.txt", "cmdline.txt", kernel, initramfs, deviceTree, "config.txt"}
 	return func(h *Host) error {
@@ -57,8 +57,8 @@ func System(kernel, initramfs, deviceTree string, overlays ...string) func(*Host
 	}
 }
 
-// FetchOverlay asks for an overlay of the device tree by the names that it may have. One
-// that is not there is no error: firmware goes on without it.
+// FetchOverlay asks for an overlay of the device tree by its three possible names, until
+// the host has it. It is no error if there is none: firmware goes on without it.
 func (h *Host) FetchOverlay(name string) error {
 	for _, suffix := range []string{".dtbo", "-overlay.dtb", ".dtb"} {
 		_, err := h.Fetch("overlays/" + name + suffix)

@@ -27,13 +27,13 @@ type Pi struct {
 	Interfaces int // 1, or 2 as some Zero 2 W show them
 	Refusals   int // how often the ROM refuses bootcode before it takes it
 	Stalls     int // how often the ROM stalls before it takes the announcement of bootcode
-	// Port has a device on the Pi's port until ctx ends.
+	// Port keeps a device plugged into the Pi's port until ctx ends.
 	Port func(ctx context.Context, d usb.Device) error
 	// Files hears of each file that was fetched. It may be nil.
 	Files func(name string, content []byte)
 }
 
-// on has a connection on the port while a program runs.
+// on runs a program, and has its connection on the Pi's port meanwhile.
 func (p *Pi) on(ctx context.Context, serial uint8, program func(context.Context, *connection) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -41,7 +41,7 @@ func (p *Pi) on(ctx context.Context, serial uint8, program func(context.Context,
 	pulled := make(chan error, 1)
 	go func() {
 		err := p.Port(ctx, c)
-		cancel(err) // a program whose cable is pulled has no host
+		cancel(err) // with the cable pulled, the program has no host
 		pulled <- err
 	}()
 	err := program(ctx, c)
@@ -52,8 +52,8 @@ func (p *Pi) on(ctx context.Context, serial uint8, program func(context.Context,
 	return err
 }
 
-// ROM fetches bootcode: it takes a message of 24 bytes, which begins with a length,
-// then so many bytes, and says 0.
+// ROM plays the program in the ROM. It takes a message of 24 bytes, which begins with a
+// length, then bootcode, which has that length, and answers 0.
 func (p *Pi) ROM(ctx context.Context) (bootcode []byte, err error) {
 	err = p.on(ctx, 0, func(ctx context.Context, c *connection) error {
 		c.stalls.Store(int32(p.Stalls))
@@ -103,7 +103,7 @@ type Host struct {
 	conn *connection
 }
 
-// Run has a program on the bus that fetches files, and then says that it is done.
+// Run plays a program that fetches files and then tells the host that it is done.
 func (p *Pi) Run(ctx context.Context, program func(*Host) error) error {
 	return p.on(ctx, 1, func(ctx context.Context, c *connection) error {
 		if err := program(&Host{p, ctx, c}); err != nil {
@@ -116,8 +116,8 @@ func (p *Pi) Run(ctx context.Context, program func(*Host) error) error {
 // Say sends any bytes, to see whether a host survives them.
 func (h *Host) Say(text []byte) error { return h.conn.say(h.ctx, message{text: text}) }
 
-// Fetch asks for a file as a Pi's programs do, for its size and then for it. A file
-// that the host has not is [fs.ErrNotExist].
+// Fetch asks for a file as a Pi's programs do: for its size, then for its content. The error
+// is [fs.ErrNotExist] if the host does not have the file.
 func (h *Host) Fetch(name string) ([]byte, error) {
 	size, err := h.conn.answer(h.ctx, ask(askSize, name))
 	if err != nil {

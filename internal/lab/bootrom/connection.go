@@ -9,27 +9,27 @@ import (
 	"clusterctrl/internal/linux/usbip"
 )
 
-// A connection is the USB device that a program of a Pi is. Messages of the program and
-// answers to it pass through channels, one at a time.
+// A connection is the USB device that a program of a Pi is to its host. It is between the
+// two: the program's messages and the host's answers pass through channels, one at a time.
 type connection struct {
 	product    uint16
 	serial     uint8 // index of the serial number's string
 	interfaces int
 
-	says chan message // to the host, when it reads
-	gets chan []byte  // from the host: what it announced and sent, or the length alone
+	says chan message // what the program says to the host
+	gets chan []byte  // what the host has sent or, for an answer that is a length, so many zeros
 
-	saying bool          // the control transfer under way is what the program says
-	said   chan struct{} // the host has it
+	saying bool          // the control transfer under way has what the program says
+	said   chan struct{} // gets a value when the host has what the program says
 
-	stalls atomic.Int32 // how many announcements are refused yet
+	stalls atomic.Int32 // how many announcements are still to be refused
 
-	lengthOnly bool // the answer to the last message is a length
-	missing    int  // bytes that are announced and have not come
+	lengthOnly bool // the answer to the last message is a length alone
+	missing    int  // bytes that are announced and have not come yet
 	content    []byte
 }
 
-// A message is what a program says, and whether its answer is a length alone.
+// A message is what a program says, and whether the answer to it is a length alone.
 type message struct {
 	text       []byte
 	lengthOnly bool
@@ -84,8 +84,8 @@ func (c *connection) Control(ctx context.Context, s usb.Setup, _ []byte) ([]byte
 	return nil, fmt.Errorf("request type %#x while %d bytes are missing: %w", s.Type, c.missing, usb.ErrStall)
 }
 
-// announced takes the length of what the host sends next. An answer that is a length
-// alone is given to the program as so many bytes, which it does not look at.
+// announced takes the length of what the host sends next. If the length itself is the
+// answer, the program gets so many zeros.
 func (c *connection) announced(ctx context.Context, length int) error {
 	if c.lengthOnly || length == 0 {
 		return c.give(ctx, make([]byte, length))

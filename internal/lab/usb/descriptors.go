@@ -7,12 +7,12 @@ import (
 	"clusterctrl/internal/linux/usbip"
 )
 
-// Descriptors say what a device is. They may be wrong, as those of some real devices
-// are.
+// Descriptors say what a device is. They may be false, to play real devices whose
+// descriptors are.
 type Descriptors struct {
 	Speed         usbip.Speed // HighSpeed at most
 	Device        DeviceDescriptor
-	Configuration []byte           // the only one, whole, as [Configuration] makes it
+	Configuration []byte           // the only configuration, with its interfaces: see [Configuration]
 	Strings       map[uint8]string // by their indices, which begin with 1
 }
 
@@ -21,7 +21,7 @@ type Descriptors struct {
 type DeviceDescriptor struct {
 	USB                         uint16 // the version of USB, 0x0200 for 2.0
 	Class, SubClass, Protocol   uint8
-	MaxPacket                   uint8 // of the control endpoint: 64, of a slow device 8
+	MaxPacket                   uint8 // of the control endpoint: 64, or 8 for a device of low speed
 	Vendor, Product, Release    uint16
 	ManufacturerString          uint8 // an index of Strings, or 0
 	ProductString, SerialString uint8
@@ -43,7 +43,7 @@ func (d DeviceDescriptor) bytes() []byte { return descriptor(deviceType, d) }
 func descriptor(kind byte, body any) []byte {
 	b, err := binary.Append([]byte{0, kind}, binary.LittleEndian, body)
 	if err != nil {
-		panic(err) // the body is of this file
+		panic(err) // each body is a struct of this file, of fixed size
 	}
 	b[0] = byte(len(b))
 	return b
@@ -51,13 +51,13 @@ func descriptor(kind byte, body any) []byte {
 
 // An Interface is an interface of a device.
 type Interface struct {
-	Class, SubClass, Protocol uint8 // 0xff is the vendor's own
+	Class, SubClass, Protocol uint8 // 0xff stands for one that the vendor defines
 	Endpoints                 []Endpoint
 }
 
 // An Endpoint is an endpoint of an interface (USB 2.0, table 9-13).
 type Endpoint struct {
-	Address    uint8 // 0x80 is added for one to the host
+	Address    uint8 // its number, plus 0x80 if data goes to the host
 	Attributes uint8 // Bulk or Interrupt
 	MaxPacket  uint16
 	Interval   uint8
@@ -101,7 +101,7 @@ func (d Descriptors) text(index uint8) ([]byte, error) {
 	return descriptor(stringType, units[:min(len(units), 126)]), nil
 }
 
-// record is the description that a host gets before it imports the device.
+// record is what a host is told of the device before it imports it.
 func (d Descriptors) record() usbip.Device {
 	return usbip.Device{
 		Bus: 1, Number: 1, Speed: d.Speed,

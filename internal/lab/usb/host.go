@@ -9,9 +9,9 @@ import (
 	"clusterctrl/internal/linux/usbip"
 )
 
-// A Host is the host of a played device as a program, where there is no kernel to be it.
-// It has one transfer under way at a time, which lasts until it is answered or the
-// stream ends.
+// A Host is the host of a played device: a program, where no kernel is the host. It has
+// one transfer under way at a time, which lasts until the device answers or the stream
+// ends.
 type Host struct {
 	stream io.ReadWriter
 	number uint32 // of the last transfer
@@ -28,8 +28,8 @@ func Connect(stream io.ReadWriter) (*Host, error) {
 // errWire is a transfer that failed on the wire.
 var errWire = errors.New("USB transfer failed")
 
-// Control does a control transfer. By the setup's type, data is sent, or is filled with
-// what the device answers. The setup's length is that of data.
+// Control does a control transfer. The setup's type says whether data is sent or filled
+// with the device's answer, and the setup's length is that of data.
 func (h *Host) Control(s Setup, data []byte) (int, error) {
 	s.Length = uint16(len(data))
 	c := command{In: uint32(s.Type >> 7)}

@@ -19,9 +19,9 @@ type Plug struct {
 	pull   sync.Once
 }
 
-// PlugIn plugs a device into a virtual USB port of this machine, as soon as an
-// earlier device's end has freed it, until ctx ends. The kernel looks at it when
-// PlugIn has returned.
+// PlugIn plugs a device into a virtual USB port of this machine until ctx ends. Where an
+// earlier device is on its way out of the port, PlugIn waits for that. The kernel asks the
+// device who it is after PlugIn has returned.
 func PlugIn(ctx context.Context, port usbip.Port, d Device) (*Plug, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -44,8 +44,8 @@ func (p *Plug) Pull() {
 	p.pull.Do(func() { unix.Shutdown(int(p.cable.Fd()), unix.SHUT_RDWR) })
 }
 
-// Wait waits until the device is not played any more, because its plug was pulled or the
-// kernel has let go. It returns the error in the kernel's messages, if any.
+// Wait waits until the plug is pulled or the kernel lets the device go. It returns an error
+// if a message of the kernel was wrong.
 func (p *Plug) Wait() error {
 	return errors.Join(<-p.served, p.cable.Close())
 }

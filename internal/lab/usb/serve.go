@@ -15,13 +15,13 @@ import (
 // (Documentation/usb/usbip_protocol.rst). All numbers are big-endian, except in a setup.
 const (
 	submitMessage = 1 // the host wants a transfer
-	unlinkMessage = 2 // the host takes one back
+	unlinkMessage = 2 // the host takes a transfer back
 	submitReply   = 3
 	unlinkReply   = 4
 )
 
-// Results of a transfer: negative errno values of Linux, on whatever system the device is
-// played.
+// Results of a transfer: negative errno values, those of Linux whatever system plays the
+// device.
 const (
 	statusStall = -32  // EPIPE
 	statusBad   = -71  // EPROTO
@@ -60,7 +60,7 @@ func Serve(stream io.ReadWriter, d Device) error {
 		return err
 	}
 	if usbip.Reply(stream, d.Descriptors().record()) != nil {
-		return nil // it did not wait for the answer
+		return nil // the host went before it had the answer
 	}
 	return play(stream, d)
 }
@@ -88,19 +88,19 @@ type endpoint struct {
 type player struct {
 	device  Device
 	ctx     context.Context            // ends when the plug is pulled
-	last    map[endpoint]chan struct{} // closed when the last transfer that was asked for is over
+	last    map[endpoint]chan struct{} // by endpoint: closed when the newest transfer is over
 	running sync.WaitGroup
 
-	mu      sync.Mutex // replies are sent under it, each when it is decided
+	mu      sync.Mutex // held while a reply is decided on and sent
 	stream  io.ReadWriter
-	pending map[uint32]*transfer // that were not answered yet, by number
+	pending map[uint32]*transfer // transfers without an answer yet, by number
 	halted  map[endpoint]bool
 }
 
-// A transfer is one that the host asked for.
+// A transfer is a transfer that the host has asked for.
 type transfer struct {
 	takeBack context.CancelFunc
-	over     chan struct{} // nil as long as the device was not asked, closed when it has answered
+	over     chan struct{} // nil until the device is asked, closed when the device has answered
 }
 
 // listen does what the host says until the stream ends.
@@ -108,7 +108,7 @@ func (p *player) listen() error {
 	for {
 		var c command
 		if binary.Read(p.stream, binary.BigEndian, &c) != nil {
-			return nil // the plug was pulled, wherever the host was
+			return nil // the plug was pulled, at whatever point of a message
 		}
 		var err error
 		switch c.Message {
@@ -125,7 +125,7 @@ func (p *player) listen() error {
 	}
 }
 
-// submit begins a transfer, behind the last of its endpoint.
+// submit begins a transfer, which comes after all earlier ones of its endpoint.
 func (p *player) submit(c command) error {
 	if c.Length > maxTransfer {
 		return fmt.Errorf("USB/IP transfer of %d bytes: want %d at most", c.Length, maxTransfer)
@@ -141,7 +141,7 @@ func (p *player) submit(c command) error {
 	if c.In == 0 {
 		out = make([]byte, c.Length)
 		if _, err := io.ReadFull(p.stream, out); err != nil {
-			return nil // so does listen find
+			return nil // the plug was pulled, as listen finds next
 		}
 	}
 	ctx, cancel := context.WithCancel(p.ctx)
@@ -172,7 +172,8 @@ func (p *player) submit(c command) error {
 	return nil
 }
 
-// begin reports whether a transfer whose turn it is was not taken back.
+// begin reports whether the device is to be asked: no, if the host has taken the transfer
+// back.
 func (p *player) begin(ctx context.Context, t *transfer) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -205,8 +206,7 @@ func (p *player) transfer(ctx context.Context, e endpoint, c command, out []byte
 	}
 }
 
-// answer tells the host the result of a transfer. Other code notices that the host has
-// gone.
+// answer tells the host the result of a transfer. If the host has gone, listen notices.
 func (p *player) answer(e endpoint, c command, in []byte, err error) {
 	r := reply{Message: submitReply, Number: c.Number}
 	switch {
@@ -229,8 +229,9 @@ func (p *player) answer(e endpoint, c command, in []byte, err error) {
 	p.send(r, in)
 }
 
-// unlink takes back a transfer, if the device does not answer it first. When the host
-// hears of it the device has let the transfer go: what comes next would get lost in it.
+// unlink takes back a transfer, unless the device answers that first. It tells the host only
+// once the device has given the transfer up: else the device could take the data of the
+// next transfer for that of this one.
 func (p *player) unlink(c command) error {
 	p.mu.Lock()
 	var over chan struct{}
@@ -257,7 +258,7 @@ func (p *player) unlink(c command) error {
 func (p *player) send(r reply, in []byte) {
 	b, err := binary.Append(nil, binary.BigEndian, r)
 	if err != nil {
-		panic(err) // the struct is of this file
+		panic(err) // a reply has a fixed size
 	}
 	p.stream.Write(append(b, in...))
 }

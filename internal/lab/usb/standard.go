@@ -21,8 +21,8 @@ const (
 	setInterface     = 11
 )
 
-// control answers a control request: a standard one itself. The device's address is
-// between the host and its controller.
+// control answers a control request: a standard request by itself, any other by the
+// device. It is never asked to set an address, since the host's controller does that.
 func (p *player) control(ctx context.Context, s Setup, out []byte) ([]byte, error) {
 	d := p.device.Descriptors()
 	switch [2]uint8{s.Type, s.Request} {
@@ -53,7 +53,7 @@ func (p *player) control(ctx context.Context, s Setup, out []byte) ([]byte, erro
 	return p.device.Control(ctx, s, out)
 }
 
-// clear has halted endpoints work again.
+// clear lets the halted endpoints that which chooses work again.
 func (p *player) clear(which func(endpoint) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,11 +1,10 @@
-// Package usb plays USB devices: a program is the device, a kernel the host. The
-// kernel has a virtual host controller (vhci-hcd), and what passes between the two
-// is USB/IP, over any stream of bytes: a socket to the kernel of the same machine
-// ([Plug]), or a cable of the lab ([Serve]).
+// Package usb plays USB devices: a program is the device, and a kernel is the host, by
+// its virtual host controller (vhci-hcd). They talk USB/IP over any stream of bytes: a
+// socket to the kernel of the same machine ([Plug]), or a cable of the lab ([Serve]).
 //
 // A played device can do all that a real one can do to a host: stall, be slow, send
-// nonsense, and be pulled out in the middle of a transfer. It has control transfers
-// and bulk endpoints, and can have interrupt endpoints, which pass in the same way.
+// nonsense, and be pulled out in the middle of a transfer. It has control transfers and
+// bulk endpoints. Interrupt endpoints work as bulk endpoints do.
 package usb
 
 import (
@@ -13,22 +12,22 @@ import (
 	"errors"
 )
 
-// A Device is a USB device that a program plays. The standard requests of USB are
-// answered for it, from its descriptors.
+// A Device is a USB device that a program plays. The package answers the standard requests
+// of USB itself, by the device's descriptors.
 //
 // The transfers of one endpoint come one after the other, transfers of different
 // endpoints at the same time. Each may take as long as it likes: the host waits.
 // When the host takes the transfer back, or the plug is pulled, ctx ends, and what
 // the method returns is dropped.
 //
-// [ErrStall] refuses a transfer. An endpoint other than the control endpoint then
-// refuses all further transfers, until the host clears it. Any other error is a transfer
-// that failed on the wire.
+// A method returns [ErrStall] to refuse a transfer. An endpoint other than the control
+// endpoint then refuses all further transfers, until the host clears it. Any other error
+// means that the transfer failed on the wire.
 type Device interface {
 	Descriptors() Descriptors
 
-	// Control answers a control request that is not a standard one. The host has
-	// sent out with it, or gets as much of the result as it asked for.
+	// Control answers a control request that is not a standard one. Either the host has
+	// sent out, or it gets in, cut to the length that it asked for.
 	Control(ctx context.Context, s Setup, out []byte) (in []byte, err error)
 
 	// Out takes what the host sends to an endpoint, which is 1 to 15.
@@ -57,13 +56,14 @@ const (
 	VendorInInterface  = 0xc1
 )
 
-// A Listener is a device that wants to know when the answer to a transfer is on its way
-// to the host, since it then leaves the bus, for instance.
+// A Listener is a device that is told when the answer to a transfer is on its way to the
+// host. It may then leave the bus, for instance.
 type Listener interface {
 	Answered(endpoint uint8)
 }
 
-// ControlOnly is a part of devices that have no endpoint but the control one.
+// ControlOnly is for embedding, by devices with no other endpoint than the control
+// endpoint.
 type ControlOnly struct{}
 
 func (ControlOnly) Out(context.Context, uint8, []byte) error       { return ErrStall }
