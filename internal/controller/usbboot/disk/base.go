@@ -15,8 +15,8 @@ import (
 	"clusterctrl/internal/format/mbr"
 )
 
-// Bases are in this directory below that of the disks, each under its SHA-256. Beside
-// each is a note of what the file was like when its content was last compared with that.
+// Bases are in a directory below that of the disks. Each has its SHA-256 for a name, and a
+// note beside it of the file's stamp when its content was last compared with the SHA-256.
 const (
 	baseDir  = "base"
 	baseExt  = ".img"
@@ -34,8 +34,8 @@ type openedBase interface {
 	io.Closer
 }
 
-// openBase opens a base that is the one that disks were made over: a file, or the image on
-// the controller's card.
+// openBase opens a base, a file or the image on the controller's card, after checking that
+// it is unchanged.
 func (d Dir) openBase(b Base) (openedBase, error) {
 	name := d.baseFile(b.Sum)
 	f, err := os.Open(name)
@@ -57,8 +57,8 @@ func (d Dir) openBase(b Base) (openedBase, error) {
 	return f, nil
 }
 
-// checkBase compares a base with its SHA-256, unless the file is as it was when that was
-// last done.
+// checkBase compares a base with its SHA-256, unless the file is unchanged since the last
+// comparison.
 func checkBase(f *os.File, b Base) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -75,7 +75,7 @@ func checkBase(f *os.File, b Base) error {
 	if sum != b.Sum || info.Size() != b.Size {
 		return fmt.Errorf("the base was changed: it has %d bytes with SHA-256 %x, want %d bytes with %x", info.Size(), sum, b.Size, b.Sum)
 	}
-	_ = os.WriteFile(note, []byte(stamp(info)), 0o644) // without the note, it is read again
+	_ = os.WriteFile(note, []byte(stamp(info)), 0o644) // without the note, the next check reads the base again
 	return nil
 }
 
@@ -133,8 +133,8 @@ func (d Dir) addBase(ctx context.Context, image *os.File, progress Progress) (Ba
 	return base, syncDir(filepath.Join(d.Path, baseDir))
 }
 
-// removeUnused removes the bases that no disk needs any more. Where it cannot be said what
-// a disk needs, all stay.
+// removeUnused removes the bases that no disk needs any more. It removes none if it cannot
+// find out which base a disk needs.
 func (d Dir) removeUnused() error {
 	ids, err := d.IDs()
 	if err != nil {

@@ -17,15 +17,16 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// maxBoot bounds the boot partition of a disk, and so the memory that reading it takes:
-// its node writes its tables. The vendor's has 512 MiB.
+// maxBoot bounds the boot partition of a disk in bytes, and so the memory that reading it
+// takes: the node can write any size into the partition's tables. The vendor's partition
+// has 512 MiB.
 const maxBoot = 4 << 30
 
 // BootFiles returns the files that a node starts from. These are the files of the node's
 // boot partition, as the node's last flush left them; words in cmdline.txt and lines in
-// config.txt are added, which lead the node to its disk. Below is the
-// disk's name in the directory. It takes no lock: the node that asks may have been cut
-// off with its disk open.
+// config.txt are added, which lead the node to its disk. Below is the disk's name in the
+// directory. BootFiles takes no lock, since the node may have lost its power with its disk
+// open.
 func (d Dir) BootFiles(below string) (files fs.FS, closeFiles func(), err error) {
 	id, err := node.ParseID(below)
 	if err != nil {

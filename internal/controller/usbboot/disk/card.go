@@ -66,7 +66,7 @@ func (c *cardImage) read() error {
 	return err
 }
 
-// sectors are what makes the image that of each node.
+// sectors returns the sectors by which the image becomes that of each node.
 func (c *cardImage) sectors(ids []node.ID) ([]Sector, error) {
 	var all []Sector
 	for _, id := range ids {
@@ -112,8 +112,9 @@ func (d Dir) addFromCard(card *cardImage, size int64, ids []node.ID) error {
 	return full(d.makeAll(Addition{Size: size}.size(card.base()), card.base(), sectors, ids))
 }
 
-// Welcome gives the nodes that the image on the controller's card is for their disks, once:
-// a disk that was removed stays away. Without such an image, it does nothing.
+// Welcome makes the disks of the nodes that the image on the controller's card is for. It
+// does so once, so that a disk that was removed does not come back. Without such an image,
+// it does nothing.
 func (d Dir) Welcome() error {
 	card, err := d.openCard()
 	if errors.Is(err, fs.ErrNotExist) {

@@ -12,15 +12,15 @@ import (
 	"clusterctrl/internal/format/mbr"
 )
 
-// A file of changes holds what a node has written, over a base that it never
-// changes:
+// A file of changes holds the blocks that a node has written, which are read in place of
+// those of a base. The base itself is never changed:
 //
 //	0       header, one block
 //	4096    map: a bit for each block of the disk, the lowest of each byte first
 //	data    the blocks that were written, each at its own place; the rest is a hole
 //
-// A block whose bit is set is read from here, any other from the base, which reads
-// as zeros behind its end. Where data starts follows from the disk's size.
+// A block whose bit is set is read from this file, any other from the base or, behind the
+// end of the base, as zeros. Where data starts follows from the disk's size.
 const (
 	blockSize = 4096
 	magic     = "clusterctrl disk"
@@ -44,8 +44,8 @@ type Base struct {
 	Sum  [sha256.Size]byte // the SHA-256 of its bytes, by which it is known
 }
 
-// A Sector is what makes an image that of a node. It is the first change to a node's
-// disk, and again after a reset.
+// A Sector is the sector of an image by which the image becomes that of one node. It is the
+// first change in a node's file of changes, also after a reset.
 type Sector struct {
 	Offset int64
 	Data   [mbr.SectorSize]byte

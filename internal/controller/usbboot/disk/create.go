@@ -2,9 +2,9 @@ package disk
 
 import "io"
 
-// Create writes an empty file of changes, of a disk of size bytes over a base, and then
-// the first sector that differs. The map is written out, so that no flush ever lacks room
-// for it. All of it is on stable storage when Create returns.
+// Create writes a file of changes for a disk of size bytes over a base, with one change, the
+// sector first. It writes out the whole map, so that no later flush lacks room for it. All
+// is on stable storage when Create returns.
 func Create(changes Store, size int64, over io.ReaderAt, base Base, first Sector) error {
 	size = roundUp(size, blockSize)
 	text, err := newHeader(size, base, first).encode()

@@ -18,11 +18,11 @@ import (
 // node's name. No node can write there.
 type Dir struct {
 	Path string
-	// Card is the partition with the image that the controller's card brought for its
-	// nodes; empty: the third one beside the root.
+	// Card is the device of the partition with the image that the controller's card brought
+	// for its nodes. If empty, it is the third partition of the disk that holds the root.
 	Card string
-	// Force resets and removes the disks of nodes that are connected, too. Their
-	// connections end.
+	// Force has Reset and Remove end the connections of a node, instead of refusing to touch
+	// its disk.
 	Force bool
 }
 
@@ -35,8 +35,8 @@ var (
 	ErrBusy = errors.New("another program is changing the disks")
 )
 
-// Progress starts to show how far a piece of work is, total bytes in all. What is
-// written to the writer is done; closing it ends the show.
+// Progress begins to show how far a piece of work of total bytes is. The bytes that are
+// written to the writer are those that are done; closing it ends the show.
 type Progress func(what string, total int64) io.WriteCloser
 
 // start calls p, which may be nil.
@@ -93,8 +93,8 @@ func (d Dir) header(id node.ID) (header, error) {
 	return h, nil
 }
 
-// lock keeps other programs from changing the directory, and removes what one that ended
-// early has left.
+// lock keeps other programs from changing the directory, and removes what programs that
+// ended early have left there.
 func (d Dir) lock() (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Join(d.Path, baseDir), 0o755); err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func (d Dir) lock() (unlock func(), err error) {
 	return func() { f.Close() }, err
 }
 
-// An opened disk is one that no other program changes or uses until Close.
+// An opened disk is used by this program alone until Close.
 type opened struct {
 	*Disk
 	file *os.File
@@ -193,8 +193,8 @@ const DefaultSize = 8 << 30
 type Addition struct {
 	// Unpack writes the image into an empty file.
 	Unpack func(to *os.File) error
-	// Sectors returns what makes the image, which is in a file of this name, that of
-	// each node. It refuses an image that is none of a cluster.
+	// Sectors returns, for an image in a file of this name, the sector by which it becomes
+	// that of each node. It returns an error if the image is not for nodes of a cluster.
 	Sectors func(image string, ids []node.ID) ([]Sector, error)
 
 	Size     int64 // of each disk in bytes, 0 for the default
@@ -324,8 +324,8 @@ func (d Dir) Remove(id node.ID) error {
 	return d.change(id, func() error { return errors.Join(os.Remove(d.file(id)), d.removeUnused()) })
 }
 
-// change does something to a disk that no node uses or, with Force, has its connections
-// end afterwards. A node that connects meanwhile is refused.
+// change does something to a disk that no node uses. With Force it does so to any disk, and
+// then ends the node's connections. A node that connects meanwhile is refused.
 func (d Dir) change(id node.ID, do func() error) error {
 	unlock, err := d.lock()
 	if err != nil {

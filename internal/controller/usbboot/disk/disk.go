@@ -35,12 +35,12 @@ type Disk struct {
 	// A block's bit in here is set from when its data is in the file of changes.
 	// It is never cleared.
 	here bitmap
-	// filling is held to read by what writes whole blocks, or blocks that are
-	// here, and to write by what has to fill up a block from the base first.
+	// filling is locked for writing while a part of a block is written whose rest has to
+	// come from the base, and for reading during all other writes.
 	filling sync.RWMutex
 
-	// A bit of fresh is set for each block of the map that has bits which the file
-	// lacks.
+	// fresh has a bit for each part of the map: set, if the part has bits that are not in
+	// the file yet.
 	fresh bitmap
 
 	flushing sync.Mutex
@@ -112,8 +112,8 @@ func (d *Disk) ReadAt(p []byte, offset int64) (int, error) {
 	return done, nil
 }
 
-// alike returns how many of length bytes from offset on are in the same file, and
-// whether that is the file of changes.
+// alike returns how many of length bytes from offset on come from one file. here says
+// whether that is the file of changes; else it is the base.
 func (d *Disk) alike(offset, length int64) (n int64, here bool) {
 	block := offset / blockSize
 	here = d.here.has(block)
@@ -150,7 +150,7 @@ func (d *Disk) WriteAt(p []byte, offset int64) (int, error) {
 	if err := d.check(offset, int64(len(p))); err != nil {
 		return 0, err
 	}
-	// A first and a last block that are covered in part are for themselves.
+	// Blocks that are covered in part, the first and the last, are written by themselves.
 	done := 0
 	for done < len(p) {
 		at := offset + int64(done)
@@ -187,7 +187,7 @@ func (d *Disk) fill(p []byte, offset int64) error {
 	defer d.filling.Unlock()
 	start := offset / blockSize * blockSize
 	block := make([]byte, blockSize)
-	if d.here.has(start / blockSize) { // since we looked
+	if d.here.has(start / blockSize) { // another write has filled it meanwhile
 		if err := readFull(d.changes, block, d.place(start)); err != nil {
 			return err
 		}
@@ -282,8 +282,8 @@ func (d *Disk) Zero(offset, length int64) error {
 	return d.writeZeros(last, end-last)
 }
 
-// zeroBlocks punches also what is not here yet: a power cut may have left there what
-// was never flushed.
+// zeroBlocks makes whole blocks read as zeros. It punches blocks whose bits are not set too,
+// since a power cut may have left data there that was never flushed.
 func (d *Disk) zeroBlocks(offset, length int64) error {
 	d.filling.RLock()
 	defer d.filling.RUnlock()

@@ -50,8 +50,8 @@ func tryLock(f *os.File) error {
 // space is how many bytes a file takes.
 func space(info fs.FileInfo) int64 { return info.Sys().(*syscall.Stat_t).Blocks * 512 }
 
-// stamp is another one after each change of a file: the kernel sets a file's ctime, and no
-// program can.
+// stamp differs after each change of a file. It has the file's ctime, which the kernel sets
+// and no program can.
 func stamp(info fs.FileInfo) string {
 	stat := info.Sys().(*syscall.Stat_t)
 	return fmt.Sprintf("inode %d, %d bytes, ctime %d.%09d\n", stat.Ino, stat.Size, stat.Ctim.Sec, stat.Ctim.Nsec)

@@ -9,7 +9,7 @@ import (
 // meterTime is the time that a meter looks back.
 const meterTime = 10 * time.Second
 
-// A meter measures a rate: of what was added, the older counts the less.
+// A meter measures a rate. The older an addition is, the less it counts.
 type meter struct {
 	mu   sync.Mutex
 	rate float64 // units a second, at a time

@@ -15,9 +15,8 @@ import (
 	"clusterctrl/internal/node"
 )
 
-// A Service gives nodes their disks, each node its own alone: it is known by its
-// address. A disk is opened when its node connects, so that disks may come and go while
-// the service runs.
+// A Service gives each node its own disk, and knows a node by its address. It opens a disk
+// when the node connects, so that disks may come and go while it runs.
 type Service struct {
 	Dir Dir
 	// Vouch says why the machine that has a node's address cannot be that node. It may be
@@ -32,9 +31,9 @@ type Service struct {
 
 // A served disk is open as long as its node is connected.
 type served struct {
-	*opened // by once, which holds the service's lock meanwhile only to set it
+	*opened // set by once, which takes the service's lock for that alone, not while it opens
 	once    sync.Once
-	err     error // of opening it
+	err     error // of opening the disk
 
 	// The service's lock guards these.
 	users int         // connections that have not ended
@@ -46,9 +45,9 @@ type served struct {
 	trouble          atomic.Pointer[string] // why the last write failed, nil if it did not
 }
 
-// A connection of a node is the node's only one. A node that connects anew lost its power,
-// or had no answer for long and sends its requests again: a write of the connection before
-// must not come after one of the new connection.
+// A connection is the only one of its node. A node that connects anew has lost its power, or
+// has waited long for an answer and sends its requests again. So the connection before has
+// to end first: none of its writes may come after a write of the new one.
 type connection struct {
 	net.Conn
 	ended chan struct{} // closed when all that was asked for on it is done
@@ -133,8 +132,8 @@ func (s *Service) client(ctx context.Context, id node.ID, conn net.Conn) error {
 	return refused
 }
 
-// acquire gives a connection its node's disk, which the first one opens, when the
-// connection before it has ended.
+// acquire gives a connection its node's disk, once the connection before it has ended. The
+// first connection opens the disk.
 func (s *Service) acquire(id node.ID, c *connection) (*served, error) {
 	if s.Vouch != nil {
 		if err := s.Vouch(id); err != nil {
@@ -166,8 +165,8 @@ func (s *Service) acquire(id node.ID, c *connection) (*served, error) {
 	return d, nil
 }
 
-// open opens a disk, which may take time: a base that was not read since it came is
-// compared with its SHA-256.
+// open opens a disk. That may take long: a base that was not checked since it came is read
+// whole and compared with its SHA-256.
 func (s *Service) open(id node.ID, d *served) {
 	disk, err := s.Dir.open(id)
 	s.mu.Lock()

@@ -102,9 +102,9 @@ func (d Dir) describe(st *Status) error {
 	return base.Close()
 }
 
-// The service listens here to programs on the controller. A program sends a line, of the
-// node whose connections are to end or of nothing, and gets an object in JSON: what there
-// is to tell of each connected node.
+// socket is where the service listens to programs on the controller. A program sends one
+// line, which is empty or names a node whose connections are to end. The answer is an object
+// in JSON with a report about each connected node.
 const socket = ".service"
 
 // Listen opens the socket at which [Service.Answer] listens, unless another service does.
