@@ -90,12 +90,8 @@ func (f contentFlags) options(cmd *cobra.Command, base string, more override) (o
 	o = provision.Options{Branded: f.branded, Version: thisBuild().Version, Programs: payload.Programs, USBRoot: payload.USBRoot, Warn: func(what string) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", what)
 	}}
-	if f.sum != "" {
-		sum, err := diskimage.ParseSum(f.sum)
-		if err != nil {
-			return o, nil, usageError{err}
-		}
-		o.Sum = &sum
+	if o.Sum, err = f.wantedSum(cmd); err != nil {
+		return o, nil, err
 	}
 	if o.Time, err = sourceDate(); err != nil {
 		return o, nil, err
@@ -112,6 +108,19 @@ func (f contentFlags) options(cmd *cobra.Command, base string, more override) (o
 		o.Sum = in.sum
 	}
 	return o, in.close, nil
+}
+
+// wantedSum returns the checksum that the base must have, nil if any will do. An empty one
+// is none: it comes from a command in its place that failed.
+func (f contentFlags) wantedSum(cmd *cobra.Command) (*diskimage.Sum, error) {
+	if !cmd.Flags().Changed("sha256") {
+		return nil, nil
+	}
+	sum, err := diskimage.ParseSum(f.sum)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return &sum, nil
 }
 
 // sampleBase stands for the image that comes with this program.

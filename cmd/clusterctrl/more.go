@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"clusterctrl/internal/image/diskimage"
 	"clusterctrl/internal/image/provision"
 	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
@@ -24,14 +23,11 @@ func (f buildFlags) more(cmd *cobra.Command, image string, role node.Role, o pro
 	if len(o.Roles) == 0 {
 		return fmt.Errorf("%s: it is an image of %v already: say with --nodes N or --only ROLES which others to make of it", image, role)
 	}
-	if f.sum != "" {
-		sum, err := diskimage.ParseSum(f.sum)
-		if err != nil {
-			return usageError{err}
-		}
-		o.Sum = &sum
+	sum, err := f.wantedSum(cmd)
+	if err != nil {
+		return err
 	}
-	o.Image, o.Dir, o.Sums, o.Branded = image, f.dir, f.sums, f.branded
+	o.Image, o.Dir, o.Sum, o.Sums, o.Branded = image, f.dir, sum, f.sums, f.branded
 	if o.Dir == "" {
 		o.Dir = filepath.Dir(image)
 	}

@@ -18,18 +18,16 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// A block is a run of indented lines of the README: commands, as a user types them.
+// A block is a run of indented lines of the README, or an example in the help: commands, as
+// a user types them.
 type block struct {
-	line     int    // number of the first one
-	commands string // all of them
+	where    string
+	commands string
 	mark     string // in the comment in front of the block, which readers do not see
 }
 
-// A section is what is under a heading of the README.
-type section struct {
-	title  string
-	blocks []block
-}
+// A section is what is under a heading of the README: blocks that belong together.
+type section []block
 
 const (
 	needs = "needs " // what a test has not
@@ -43,13 +41,13 @@ var (
 	heading = regexp.MustCompile(`^#+ (.*)$`)
 	comment = regexp.MustCompile(`^ *<!-- (.*) -->$`)
 	indent  = regexp.MustCompile(`^ {4,}\S`)
-	into    = regexp.MustCompile(` -o (\S+)`)
+	into    = regexp.MustCompile(`(?: -o | p2=)(\S+)`)
 )
 
 // parseReadme returns the sections with the commands that are in them. Text in fences is
 // no command.
 func parseReadme(text string) []section {
-	all := []section{{}}
+	all := []section{nil}
 	fenced, blank, mark := false, true, ""
 	var at *block
 	for i, line := range strings.Split(text, "\n") {
@@ -61,12 +59,12 @@ func parseReadme(text string) []section {
 		case c != nil:
 			mark, at = c[1], nil
 		case h != nil:
-			all, at = append(all, section{title: h[1]}), nil
+			all, at = append(all, section{}), nil
 		case indent.MatchString(line) && at != nil:
 			at.commands += line + "\n"
 		case indent.MatchString(line) && blank:
-			last.blocks = append(last.blocks, block{i + 1, line + "\n", mark})
-			at = &last.blocks[len(last.blocks)-1]
+			*last = append(*last, block{fmt.Sprintf("README, line %d", i+1), line + "\n", mark})
+			at = &(*last)[len(*last)-1]
 		default:
 			at = nil
 		}
@@ -81,7 +79,7 @@ func parseReadme(text string) []section {
 // section is to make, which earlier ones may have made too.
 func (s section) script() string {
 	var b strings.Builder
-	for _, block := range s.blocks {
+	for _, block := range s {
 		if strings.HasPrefix(block.mark, needs) {
 			continue
 		}
@@ -89,8 +87,8 @@ func (s section) script() string {
 			fmt.Fprintf(&b, "rm -rf %s\n", dir[1])
 		}
 	}
-	for _, block := range s.blocks {
-		fmt.Fprintf(&b, "echo 'README, line %d' >at\n", block.line)
+	for _, block := range s {
+		fmt.Fprintf(&b, "echo '%s' >at\n", block.where)
 		switch {
 		case strings.HasPrefix(block.mark, needs):
 		case block.mark == stays:
@@ -115,13 +113,14 @@ printf '#!/bin/sh\nexec "$@"\n' >bin/sudo
 chmod +x bin/sudo
 PATH=/usr/local/bin:$PWD/bin:$PATH
 export HOME=$PWD/home
-mkdir -p home/.ssh work
+mkdir -p home/.ssh work/images
 echo 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 anna@home' >home/.ssh/id_ed25519.pub
 xz -0 base.img
 cd work
 cp "$(command -v clusterctrl)" clusterctrl-linux-amd64
 chmod -x clusterctrl-linux-amd64
 echo secret >secret.txt
+sha256sum ../base.img.xz >base.img.xz.sha256
 for base in base raspios 2025-05-13-raspios-bookworm-arm64-lite; do ln ../base.img.xz $base.img.xz; done
 clusterctrl build base.img.xz --only p1 -q -o made
 mv made/*.img card.img
@@ -130,28 +129,62 @@ mv made/*.img card.img
 // TestReadme runs the commands of the README as users type them, in order, in one directory,
 // but for those that need hardware or the like, which the README marks.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	writeBase(t, filepath.Join(dir, "base.img"))
-	script, ran := "set -eo pipefail\n"+machine, 0
-	for _, s := range parseReadme(string(readme)) {
-		for _, b := range s.blocks {
-			what, marked := strings.CutPrefix(b.mark, needs)
-			switch {
-			case b.mark == "" || b.mark == stays:
-				ran++
-			case !marked || !slices.Contains(wants, what):
-				t.Errorf("README, line %d: mark %q: want %q, or %q with one of %q", b.line, b.mark, stays, needs, wants)
-			}
+	all, ran := parseReadme(string(readme)), 0
+	for _, b := range slices.Concat(all...) {
+		what, marked := strings.CutPrefix(b.mark, needs)
+		switch {
+		case b.mark == "" || b.mark == stays:
+			ran++
+		case !marked || !slices.Contains(wants, what):
+			t.Errorf("%s: mark %q: want %q, or %q with one of %q", b.where, b.mark, stays, needs, wants)
 		}
-		script += s.script()
 	}
 	const least = 10 // so that marks do not spread
 	if ran < least {
 		t.Errorf("%d blocks of commands run, want %d at least", ran, least)
+	}
+	runSections(t, all)
+}
+
+// TestHelpRuns runs the examples in the help, and so in the reference, of the commands that
+// need no hardware.
+func TestHelpRuns(t *testing.T) {
+	t.Parallel()
+	verbs := []string{"build", "flash", "serve", "inspect", "reconfig", "verify", "config init", "inventory", "ssh-config", "version"}
+	hardware := regexp.MustCompile(`/dev/sd|--next|/srv/p7|--format hosts \||^ *ansible `)
+	var sections []section
+	for _, verb := range verbs {
+		cmd, _, err := rootCommand().Find(strings.Fields(verb))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for example := range strings.Lines(strings.ReplaceAll(cmd.Example, "\\\n", "")) {
+			b := block{where: "help of " + verb, commands: strings.TrimSpace(example) + "\n"}
+			switch {
+			case hardware.MatchString(example):
+				continue
+			case verb == "serve" && strings.HasPrefix(b.commands, "clusterctrl "):
+				b.mark = stays
+			}
+			sections = append(sections, section{b}) // other examples may do the same in other words
+		}
+	}
+	runSections(t, sections)
+}
+
+// runSections runs commands on a machine of their own.
+func runSections(t *testing.T, all []section) {
+	t.Helper()
+	dir := t.TempDir()
+	writeBase(t, filepath.Join(dir, "base.img"))
+	script := "set -eo pipefail\n" + machine
+	for _, s := range all {
+		script += s.script()
 	}
 	cmd := exec.Command("unshare", "--mount", "--net", "bash", "-c", script)
 	cmd.Dir = dir
