@@ -12,7 +12,7 @@ packages="$packages curl wget wrk bmap-tools python3-jsonschema"
 # What test/base needs to make a Debian root.
 packages="$packages mmdebstrap debian-archive-keyring kmod cpio fakeroot binutils"
 # What a controller runs: udev's rules and the kernel's packet filter.
-packages="$packages udev libc-bin nftables iptables iproute2 openssh-client"
+packages="$packages udev libc-bin nftables iptables iproute2 openssh-client wpasupplicant"
 # What reaches many nodes from one place.
 packages="$packages ansible-core pdsh"
 # Clients of the server of disks, and servers that the benchmark does beside.

@@ -288,8 +288,8 @@ func (o Options) system(image *rootfs.Image) (recipe.System, error) {
 		}
 		system.Network = wanted
 	}
-	if system.WifiSSID != "" && system.Network != rootfs.NetworkManager {
-		return system, fmt.Errorf("wifi-ssid: the image's network is set up by %s: want %s", system.Network, rootfs.NetworkManager)
+	if err := system.CheckWifi(image); err != nil {
+		return system, err
 	}
 	words, err := commandLineWords(image)
 	if err != nil {

@@ -134,6 +134,7 @@ func (s System) node(id node.ID) []edit.Edit {
 		edit.EnableUnit{Unit: "clusterctrl-composite.service"},
 		edit.EnableUnit{Unit: nameUnit},
 		edit.WriteFile{Name: otherName, Data: fmt.Sprintf("[Unit]\nConditionHost=!%v\n", id), Perm: 0o644},
+		noSupplicant{},
 	}
 	edits = append(edits, s.noBridges()...)
 	return append(edits, s.gadgetLink(id.Role(), id.Addr())...)

@@ -32,7 +32,7 @@ type Settings struct {
 	SerialAutologin bool     // log User in on the USB serial console, unasked
 	Gadget          node.Gadget
 	WifiCountry     string // ISO 3166 code, empty for none
-	WifiSSID        string // of the network that a controller joins by NetworkManager, empty for none
+	WifiSSID        string // of the network that a controller joins, empty for none
 	WifiKey         string // its key, in hex
 	TimeZone        string // in /usr/share/zoneinfo; empty: as the base has it, and so below
 	Locale          string
