@@ -10,7 +10,7 @@ package fence
 import "errors"
 
 // ErrOpen is the error of [Check] where the rules are not there.
-var ErrOpen = errors.New("the rules that keep each node to its own are not there")
+var ErrOpen = errors.New("the packet filter lacks the rules that keep each node to its own address")
 
 // table is our table in nf_tables.
 const table = "clusterctrl_fence"

@@ -384,7 +384,7 @@ func TestStatusInWords(t *testing.T) {
 		{ctrl.SetOrder(0), "command 0x15: the firmware does not support it (status 1)"},
 		{ctrl.do(0x08), "command 0x08: the firmware does not know the command (status 3)"},
 		{(&FirmwareError{0x0e, 4}), "command 0x0e: the board should have reset itself (status 4)"},
-		{(&FirmwareError{0x0e, 9}), "command 0x0e: a status that is none (status 9)"},
+		{(&FirmwareError{0x0e, 9}), "command 0x0e: an unknown status (status 9)"},
 	} {
 		if tt.err == nil || tt.err.Error() != tt.want {
 			t.Errorf("got %v, want %s", tt.err, tt.want)

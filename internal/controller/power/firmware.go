@@ -90,7 +90,7 @@ type FirmwareError struct {
 func (e *FirmwareError) Error() string {
 	words, ok := statuses[e.Status]
 	if !ok {
-		words = "a status that is none"
+		words = "an unknown status"
 	}
 	return fmt.Sprintf("command %#02x: %s (status %d)", e.Command, words, e.Status)
 }

@@ -19,7 +19,7 @@ func (s Step) Journal() error {
 	case s.Err != nil:
 		outcome, priority = s.Err.Error(), journal.PriErr
 	case s.Already:
-		outcome = "it was so"
+		outcome = "it was " + word(s.On) + " already"
 	}
 	who := caller()
 	return journal.Send(fmt.Sprintf("%s switches %v %s: %s", who, s.Node, word(s.On), outcome), priority, map[string]string{

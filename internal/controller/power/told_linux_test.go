@@ -210,7 +210,7 @@ func noted(t *testing.T) {
 		notes []map[string]string
 	}{
 		{"", "on p1", []map[string]string{note("root", "p1", "on", hat, "6", "done")}},
-		{"anna", "on p1 p2", []map[string]string{note("anna", "p1", "on", hat, "6", "it was so"), note("anna", "p2", "on", hat, "6", "done")}},
+		{"anna", "on p1 p2", []map[string]string{note("anna", "p1", "on", hat, "6", "it was on already"), note("anna", "p2", "on", hat, "6", "done")}},
 		{"anna", "off p2 p5", []map[string]string{note("anna", "p2", "off", hat, "6", "done"),
 			note("anna", "p5", "off", triple, "3", "p5: "+triple+": read register 0x0d: no acknowledgement")}},
 	} {

@@ -121,7 +121,7 @@ func suits(chip string, system fs.FS) error {
 		return err == nil
 	}
 	if chip == "" && there("kernel8.img") && !there("kernel.img") && !there("kernel7.img") {
-		return errors.New("the node's system is for Pis with 64 bits, which this one has not: want a 32-bit system for it")
+		return errors.New("the node's system is for 64-bit Pis only: want a 32-bit system for this Pi")
 	}
 	return nil
 }
