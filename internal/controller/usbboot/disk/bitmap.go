@@ -66,3 +66,26 @@ func (m bitmap) encode(part int64) []byte {
 	}
 	return text
 }
+
+// A stretch is a part of a disk for which a bitmap has a bit where one for each block
+// would take much memory.
+const stretchSize = 16 * blockSize
+
+func newStretches(size int64) bitmap { return make(bitmap, size/stretchSize/64+1) }
+
+// hasStretch tells whether a bit is set of a stretch that a range of the disk is in.
+func (m bitmap) hasStretch(offset, length int64) bool {
+	for s := offset / stretchSize; s*stretchSize < offset+length; s++ {
+		if m.has(s) {
+			return true
+		}
+	}
+	return false
+}
+
+// setStretch sets the bits of all stretches that a range of the disk is in.
+func (m bitmap) setStretch(offset, length int64) {
+	for s := offset / stretchSize; s*stretchSize < offset+length; s++ {
+		m.set(s)
+	}
+}

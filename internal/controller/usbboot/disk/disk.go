@@ -4,7 +4,10 @@
 //
 // No moment of a power cut loses what a node was told to be safe: a block counts as
 // changed, in the file, only once its data is on stable storage. A write that was
-// not flushed is there or is not, sector by sector.
+// not flushed is there or is not, sector by sector. There is one exception: Linux also
+// writes to the card between flushes, and lets a program change memory that the card is
+// reading, unless the card's queue/stable_writes is set when its file system is mounted.
+// So a power cut may leave a mix of two writes to a sector, neither of which was flushed.
 package disk
 
 import (
@@ -36,8 +39,15 @@ type Disk struct {
 	// It is never cleared.
 	here bitmap
 	// filling is locked for writing while a part of a block is written whose rest has to
-	// come from the base, and for reading during all other writes.
+	// come from the base, and when a sync begins and ends; for reading during all other
+	// writes.
 	filling sync.RWMutex
+
+	// Stretches that were written to since the last sync, and those that the sync under
+	// way is for. A write to one of these waits: it would change memory that the card is
+	// reading, and the card would get a mix. filling guards both.
+	unsynced, syncing bitmap
+	synced            *sync.Cond // syncing was cleared
 
 	// fresh has a bit for each part of the map: set, if the part has bits that are not in
 	// the file yet.
@@ -57,6 +67,8 @@ func Open(changes Store, base io.ReaderAt) (*Disk, error) {
 		return nil, err
 	}
 	d := &Disk{base: base, changes: changes, header: h, here: newBitmap(h.Size), saved: newBitmap(h.Size)}
+	d.unsynced, d.syncing = newStretches(h.Size), newStretches(h.Size)
+	d.synced = sync.NewCond(d.filling.RLocker())
 	d.fresh = make(bitmap, (mapSize(h.Size)/blockSize+63)/64)
 	text := make([]byte, mapSize(h.Size))
 	if n, err := changes.ReadAt(text, blockSize); err != nil && err != io.EOF {
@@ -174,6 +186,10 @@ func (d *Disk) write(p []byte, offset int64) error {
 	}
 	d.filling.RLock()
 	defer d.filling.RUnlock()
+	for d.syncing.hasStretch(offset, int64(len(p))) {
+		d.synced.Wait()
+	}
+	d.unsynced.setStretch(offset, int64(len(p)))
 	if _, err := d.changes.WriteAt(p, d.place(offset)); err != nil {
 		return err
 	}
@@ -184,17 +200,18 @@ func (d *Disk) write(p []byte, offset int64) error {
 // fill writes a part of a block that is not here, with the rest of it from the base.
 func (d *Disk) fill(p []byte, offset int64) error {
 	d.filling.Lock()
-	defer d.filling.Unlock()
 	start := offset / blockSize * blockSize
-	block := make([]byte, blockSize)
 	if d.here.has(start / blockSize) { // another write has filled it meanwhile
-		if err := readFull(d.changes, block, d.place(start)); err != nil {
-			return err
-		}
-	} else if err := d.readBase(block, start); err != nil {
+		d.filling.Unlock()
+		return d.write(p, offset)
+	}
+	defer d.filling.Unlock()
+	block := make([]byte, blockSize)
+	if err := d.readBase(block, start); err != nil {
 		return err
 	}
 	copy(block[offset-start:], p)
+	d.unsynced.setStretch(start, blockSize)
 	if _, err := d.changes.WriteAt(block, d.place(start)); err != nil {
 		return err
 	}
@@ -232,7 +249,7 @@ func (d *Disk) save() error {
 		d.saved.copyPart(d.here, part)
 		parts = append(parts, part)
 	}
-	if err := d.changes.Sync(); err != nil || len(parts) == 0 {
+	if err := d.sync(); err != nil || len(parts) == 0 {
 		return err
 	}
 	for _, part := range parts {
@@ -240,7 +257,20 @@ func (d *Disk) save() error {
 			return err
 		}
 	}
-	return d.changes.Sync()
+	return d.sync()
+}
+
+// sync puts all that was written on stable storage, while writes to other stretches go on.
+func (d *Disk) sync() error {
+	d.filling.Lock()
+	d.unsynced, d.syncing = d.syncing, d.unsynced
+	d.filling.Unlock()
+	err := d.changes.Sync()
+	d.filling.Lock()
+	clear(d.syncing)
+	d.filling.Unlock()
+	d.synced.Broadcast()
+	return err
 }
 
 // Trim gives the space of whole blocks back. Those of the base have none.

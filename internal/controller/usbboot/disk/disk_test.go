@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"pgregory.net/rapid"
 )
@@ -179,6 +180,53 @@ func TestDiskIsABlockDevice(t *testing.T) {
 				t.Fatalf("differs from byte %d on", firstDifference(got, want))
 			}
 		}
+	})
+}
+
+// A slowCard syncs when it is told to.
+type slowCard struct {
+	*card
+	sync chan struct{}
+}
+
+func (c slowCard) Sync() error {
+	<-c.sync
+	return c.card.Sync()
+}
+
+// TestWriteDuringSync: what is being synced stays as it is until it is on the card. A
+// sector that a sync is for would reach the card in part with what is written meanwhile.
+func TestWriteDuringSync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := slowCard{&card{}, make(chan struct{})}
+		create(t, c.card)
+		d, err := Open(c, bytes.NewReader(baseImage()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var done []string
+		write := func(what string, offset, length int64) {
+			if _, err := d.WriteAt(make([]byte, length), offset); err != nil {
+				t.Error(err)
+			}
+			done = append(done, what)
+		}
+		write("first", 4*blockSize, 2*blockSize)
+		go func() {
+			if err := d.Flush(); err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		go write("same sector", 5*blockSize+sector, sector)
+		synctest.Wait()
+		write("elsewhere", 35*blockSize, blockSize)
+		c.sync <- struct{}{} // of the data
+		synctest.Wait()
+		if want := []string{"first", "elsewhere", "same sector"}; !slices.Equal(done, want) {
+			t.Errorf("done: %q, want %q", done, want)
+		}
+		c.sync <- struct{}{} // of the map
 	})
 }
 

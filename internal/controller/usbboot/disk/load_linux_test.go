@@ -214,8 +214,7 @@ func playLoad(t *testing.T) {
 		// Much is to reach the card at other times than when the service syncs.
 		"/proc/sys/vm/dirty_writeback_centisecs": "2",
 		"/proc/sys/vm/dirty_expire_centisecs":    "2",
-		// Memory is to hold still while the card reads it: else a sector may be a mix of
-		// what was written before and meanwhile, which no program can prevent.
+		// Memory is to hold still while the card reads it: see the package's comment.
 		"/sys/block/vda/queue/stable_writes": "1",
 	} {
 		if err := os.WriteFile(name, []byte(value), 0); err != nil {
