@@ -302,6 +302,26 @@ func TestPowerCut(t *testing.T) {
 	t.Logf("%d power cuts", cuts)
 }
 
+// TestZeroAfterPowerCut zeroes a block whose data a power cut had left in the file, without
+// the map that leads to it.
+func TestZeroAfterPowerCut(t *testing.T) {
+	c := &card{}
+	if _, err := create(t, c).WriteAt(bytes.Repeat([]byte("lost"), blockSize/4), 3*blockSize); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(&card{content: c.content}, bytes.NewReader(baseImage()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, blockSize)
+	if err := d.Zero(3*blockSize, blockSize); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.ReadAt(got, 3*blockSize); err != nil || !bytes.Equal(got, make([]byte, blockSize)) {
+		t.Errorf("a block of zeros reads as %.8q..., %v", got, err)
+	}
+}
+
 type model []sectorModel
 
 func startModel() model {

@@ -235,6 +235,7 @@ func playLoad(t *testing.T) {
 	p.mark(p.note(added, 0))
 	p.service = start(t, d)
 	for c := range connections {
+		t.Logf("connection %d of %d", c+1, connections) // a silent machine would be given up
 		p.connection(c*perConnection, (c+1)*perConnection, c%2 == 0)
 	}
 	p.service.stop()
