@@ -14,12 +14,9 @@ import (
 )
 
 // TestDisks runs one card's cluster: a controller, whose image is all that is written,
-// and three nodes without cards, whose disks the controller serves. With -all alone.
+// and three nodes without cards, whose disks the controller serves. Only with -all.
 func TestDisks(t *testing.T) {
-	wholeSystems(t)
-	if !*all {
-		return
-	}
+	withAll(t)
 	c := up(t, oneCard(t, 3), "--bare", "p1-p3")
 	ctx := c.listen(t)
 	controller := c.connect(t, "cnat")

@@ -24,7 +24,7 @@ import (
 )
 
 // all has tests run that take an hour.
-var all = flag.Bool("all", false, "boot every role on every base, and try every power cut")
+var all = flag.Bool("all", false, "boot every role on every base, and nodes without cards, and try every power cut")
 
 const moduleRoot = "../.."
 
@@ -33,6 +33,13 @@ const moduleRoot = "../.."
 func wholeSystems(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots many whole systems: make test-machines")
+	}
+}
+
+// withAll says of a test that only -all runs it.
+func withAll(t *testing.T) {
+	if !*all {
+		t.Skip("boots nodes without cards: go test ./test/boot -all")
 	}
 }
 

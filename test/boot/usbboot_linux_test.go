@@ -14,12 +14,9 @@ import (
 )
 
 // TestUSBBoot runs a controller and two nodes without cards, which get their boot files
-// over virtual USB cables and have their systems on the controller. With -all alone.
+// over virtual USB cables and have their systems on the controller. Only with -all.
 func TestUSBBoot(t *testing.T) {
-	wholeSystems(t)
-	if !*all {
-		return
-	}
+	withAll(t)
 	c := up(t, usbBootImage(t), "--bare", "p5,p6")
 	ctx := c.listen(t)
 	controller, nodes := c.connect(t, "cnat"), []shell{c.connect(t, "p5"), c.connect(t, "p6")}
