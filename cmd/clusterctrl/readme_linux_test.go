@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 
 	"clusterctrl/internal/format/xz"
 	"clusterctrl/internal/image/sample"
+	"clusterctrl/internal/image/sample/sampletest"
 	"clusterctrl/internal/tree/rootfs"
 )
 
@@ -212,22 +212,7 @@ func writeBase(t *testing.T, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, index := "usr/lib/modules/6.12.25+rpt-rpi-v8", ""
-	for _, name := range []string{"usr/lib/modules", dir, dir + "/kernel"} {
-		if err := tree.Mkdir(name, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			t.Fatal(err)
-		}
-	}
-	for _, name := range []string{"libcomposite", "usb_f_ecm", "usb_f_ncm", "usb_f_rndis", "usb_f_acm", "dwc2", "8021q", "nbd"} {
-		index += "kernel/" + name + ".ko:\n"
-		if err := tree.WriteFile(dir+"/kernel/"+name+".ko", []byte(name), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := tree.WriteFile(dir+"/modules.dep", []byte(index), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := tree.Close(); err != nil {
+	if err := errors.Join(sampletest.AddKernel(tree), tree.Close()); err != nil {
 		t.Fatal(err)
 	}
 }

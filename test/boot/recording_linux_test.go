@@ -63,20 +63,10 @@ func record(t *testing.T, role string) recording {
 
 func (r *recording) read(t *testing.T, log string) {
 	t.Helper()
-	f, err := os.Open(log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for w, err := range labtest.ReadWriteLog(f) {
-		switch {
-		case err != nil:
-			t.Fatal(err)
-		case w.FUA || w.Discard > 0:
-			t.Fatalf("write at %d: FUA %v, %d bytes discarded: want what the cuts know of", w.Offset, w.FUA, w.Discard)
-		case w.Flush:
+	for _, w := range labtest.WritesAndFlushes(t, log) {
+		if w.Flush {
 			r.flushes = append(r.flushes, len(r.writes))
-		default:
+		} else {
 			r.writes = append(r.writes, w)
 		}
 	}

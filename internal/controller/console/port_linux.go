@@ -52,7 +52,7 @@ func claim(fd int, name, device string) error {
 	}
 	before := *mode
 	mode.Iflag, mode.Oflag, mode.Lflag = 0, 0, 0
-	mode.Cflag = unix.CS8 | unix.CREAD | unix.CLOCAL | unix.B115200 // without HUPCL, so that closing the port logs nobody out
+	mode.Cflag = unix.CS8 | unix.CREAD | unix.CLOCAL | unix.B115200 // no HUPCL: with it, the node would end its login when the port is closed
 	mode.Cc[unix.VMIN], mode.Cc[unix.VTIME] = 1, 0
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS, mode); err != nil {
 		return fmt.Errorf("%s: %w", name, err)

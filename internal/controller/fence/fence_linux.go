@@ -25,9 +25,9 @@ const (
 	addrRegister = 2
 )
 
-// Start makes the rules, in place of any that are there. Of the packets that come in at a
-// node's port, those of IPv4 and ARP pass that come from the node's address, and they pass
-// to the controller only.
+// Start makes the rules, in place of any that are there. A packet that comes in
+// at a node's port passes if it is one of IPv4 or ARP, comes from the node's own address,
+// and goes to the controller.
 func Start() error {
 	c, err := nftables.New()
 	if err != nil {

@@ -45,8 +45,8 @@ type pending struct {
 	report func(Step)
 }
 
-// try switches on those of the wanted nodes whose boards are there. complete says whether
-// these were all.
+// try switches on each wanted node whose board is there. complete says whether no wanted
+// node is left.
 func (p *pending) try(ctx context.Context) (complete bool, err error) {
 	boards, err := p.Boards(p.Options)
 	if err != nil {
@@ -62,8 +62,8 @@ func (p *pending) try(ctx context.Context) (complete bool, err error) {
 	return complete, Switch{Boards: boards, Delay: p.Delay, Done: p.report}.Set(ctx, wanted, true)
 }
 
-// wanted returns those of the nodes to be switched on that the boards have. complete says
-// whether these are all.
+// wanted returns each node that is to be switched on and that a board has. complete says
+// whether boards have all nodes that are to be switched on.
 func (p *pending) wanted(boards Boards) (ids []node.ID, complete bool, err error) {
 	if p.Options.PowerOn == PowerOnLast {
 		ids, err = p.last.Nodes()

@@ -38,8 +38,8 @@ type Place interface {
 // A Step is how far a Pi has come.
 type Step string
 
-// The steps of a Pi, in their order. FileAsked comes in two places: for the files that
-// bootcode asks for, and for those of the system.
+// The steps of a Pi, in their order. FileAsked comes at two places: bootcode asks for
+// files, and after FirmwareSent, start.elf asks for the files of the system.
 const (
 	Found        Step = "found"         // a bare Pi is on the bus
 	BootcodeSent Step = "bootcode sent" // its ROM has the next program

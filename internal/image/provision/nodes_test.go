@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 
 	"clusterctrl/internal/format/condensed"
 	"clusterctrl/internal/image/card"
+	"clusterctrl/internal/image/sample/sampletest"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/tree/recipe"
 	"clusterctrl/internal/tree/rootfs"
@@ -94,20 +94,7 @@ func addKernel(t *testing.T, image string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, index := "usr/lib/modules/6.12.25+rpt-rpi-v8", ""
-	for _, name := range []string{"usr/lib/modules", dir, dir + "/kernel"} {
-		if err := tree.Mkdir(name, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			t.Fatal(err)
-		}
-	}
-	for _, name := range []string{"libcomposite", "usb_f_ecm", "usb_f_ncm", "usb_f_rndis", "usb_f_acm", "dwc2", "8021q", "nbd"} {
-		file := "kernel/" + name + ".ko"
-		index += file + ":\n"
-		if err := tree.WriteFile(dir+"/"+file, []byte(name), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := errors.Join(tree.WriteFile(dir+"/modules.dep", []byte(index), 0o644), tree.Close()); err != nil {
+	if err := errors.Join(sampletest.AddKernel(tree), tree.Close()); err != nil {
 		t.Fatal(err)
 	}
 }

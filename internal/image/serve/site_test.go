@@ -21,8 +21,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// build makes a controller's image, and those of p1 and p252, and returns the
-// controller's.
+// build makes images of a controller, p1 and p252 in one directory. It returns the name of
+// the controller's image.
 func build(t *testing.T) string {
 	t.Helper()
 	o := provision.Options{

@@ -92,7 +92,7 @@ func (f *Firmware) Device() *Bus {
 	return &Bus{Vendor: node.VendorID, Product: f.Product, Chip: f}
 }
 
-// Save puts a state into a board that has no power yet, as if somebody had saved it there.
+// Save puts a state into a board that has no power yet, as the command "save" would.
 func (f *Firmware) Save(s State) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

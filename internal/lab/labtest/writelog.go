@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"os"
+	"testing"
 )
 
 // A Write is one thing that a machine asked of its disk: to write Data, to
@@ -59,6 +61,28 @@ func ReadWriteLog(log io.Reader) iter.Seq2[Write, error] {
 			yield(Write{}, fmt.Errorf("log of writes: %w", err))
 		}
 	}
+}
+
+// WritesAndFlushes returns all that a machine asked of its disk, as logged in a file. It
+// fails the test where the machine asked for more: tests that cut the power know of
+// neither FUA nor discards.
+func WritesAndFlushes(t testing.TB, file string) (asked []Write) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for w, err := range ReadWriteLog(f) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.FUA || w.Discard > 0 {
+			t.Fatalf("write at %d: FUA %v, %d bytes discarded: want neither", w.Offset, w.FUA, w.Discard)
+		}
+		asked = append(asked, w)
+	}
+	return asked
 }
 
 // readLogHead returns the size of a sector of the log.

@@ -12,8 +12,8 @@ import (
 	"clusterctrl/internal/format/mbr"
 )
 
-// A file of changes holds the blocks that a node has written, which are read in place of
-// those of a base. The base itself is never changed:
+// A file of changes holds the blocks that a node has written. Each is read in place of the
+// block of the base at the same offset. The base itself is never changed:
 //
 //	0       header, one block
 //	4096    map: a bit for each block of the disk, the lowest of each byte first

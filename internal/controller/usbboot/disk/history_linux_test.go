@@ -73,7 +73,7 @@ func (h *history) String() string {
 		connections, len(h.load), commands[writeCommand], commands[zeroCommand], commands[trimCommand], commands[flushCommand], forced, answers)
 }
 
-// sectors returns the sectors that a request changes: of a trim, those of whole blocks.
+// sectors returns the sectors that a request changes. A trim changes whole blocks only.
 func (r request) sectors() (first, end int64) {
 	if r.command == trimCommand {
 		return roundUp(r.offset, blockSize) / sector, (r.offset + r.length) / blockSize * blockSize / sector
@@ -119,13 +119,13 @@ func (h *history) check(disk []byte, moment int) (later int, err error) {
 		return 0, fmt.Errorf("byte %d is not what it was at first: the disk was reset", firstDifference(disk, h.before))
 	}
 	if !bytes.Equal(disk[loadedSize:], h.before[loadedSize:]) {
-		return 0, fmt.Errorf("byte %d changed, which nobody has written", loadedSize+firstDifference(disk[loadedSize:], h.before[loadedSize:]))
+		return 0, fmt.Errorf("byte %d changed, but no request wrote to it", loadedSize+firstDifference(disk[loadedSize:], h.before[loadedSize:]))
 	}
 	for s, safe := range h.safe(moment) {
 		content := disk[s*sector : (s+1)*sector]
 		from := h.origins(s, content)
 		if len(from) == 0 {
-			return later, fmt.Errorf("sector %d holds what nobody has written as a whole: %.40q...", s, content)
+			return later, fmt.Errorf("sector %d holds a mix: no request wrote this content: %.40q...", s, content)
 		}
 		begun, ended := -1, -1 // when the sector was made so, at the latest
 		for _, n := range from {
@@ -134,7 +134,7 @@ func (h *history) check(disk []byte, moment int) (later int, err error) {
 			}
 		}
 		if ended < safe {
-			return later, fmt.Errorf("sector %d holds what requests %v wrote (-1: nobody), done by event %d; a write sent at event %d was safe by event %d", s, from, ended, safe, moment)
+			return later, fmt.Errorf("sector %d has the content of requests %v (-1: of the base), done by event %d; a write sent at event %d was safe by event %d", s, from, ended, safe, moment)
 		}
 		if begun > safe {
 			later++

@@ -106,16 +106,9 @@ type record struct {
 
 func readRecord(t *testing.T, log string) (r record) {
 	t.Helper()
-	f := must[*os.File](t)(os.Open(log))
-	defer f.Close()
 	happened := 0
-	for w, err := range labtest.ReadWriteLog(f) {
-		switch {
-		case err != nil:
-			t.Fatal(err)
-		case w.FUA || w.Discard > 0:
-			t.Fatalf("write at %d: FUA %v, %d bytes discarded: want what the cuts know of", w.Offset, w.FUA, w.Discard)
-		case w.Flush:
+	for _, w := range labtest.WritesAndFlushes(t, log) {
+		if w.Flush {
 			r.flushes = append(r.flushes, len(r.asked))
 		}
 		r.asked = append(r.asked, w)
