@@ -167,7 +167,7 @@ func AttachController(port usbip.Port) func(context.Context, *os.File) error {
 // whenFree tries again while the kernel is busy with the end of an earlier
 // session, which it gives no sign of.
 func whenFree(ctx context.Context, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
 		err := try()

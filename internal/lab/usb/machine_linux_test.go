@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +42,48 @@ func inMachine(t *testing.T) {
 		stalls(t, d, f)
 		slow(t, f)
 		pulled(t, d, plug, f)
+	}
+	exchanged(t, d)
+}
+
+// exchanged plugs a device in where the same was a moment ago, while the hub's driver is
+// busy with another port: the kernel must take it for a new one. The driver goes through
+// the ports in their order.
+func exchanged(t *testing.T, d *echo) {
+	number := func() string {
+		b, _ := os.ReadFile(find("") + "/devnum")
+		return string(b)
+	}
+	plug, _ := plugIn(t, d)
+	before := number()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent, kernel := os.NewFile(uintptr(fds[0]), "a device that says nothing"), os.NewFile(uintptr(fds[1]), "the kernel's end")
+	defer kernel.Close()
+	if err := usbip.Port(1).Import(kernel, usbip.Device{Bus: 1, Number: 9, Speed: usbip.HighSpeed}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := silent.Read(make([]byte, 1)); err != nil { // it is asked who it is
+		t.Fatal(err)
+	}
+	plug.Pull()
+	if err := plug.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(2*time.Second, func() { unix.Shutdown(int(silent.Fd()), unix.SHUT_RDWR) })
+	for _, port := range []usbip.Port{2, 3} {
+		if _, err := usb.PlugIn(t.Context(), port, newEcho()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(t, "the device behind it", func() bool {
+		names, _ := filepath.Glob("/sys/devices/platform/vhci_hcd.0/usb1/1-4/*:1.0")
+		return len(names) > 0
+	})
+	if after := number(); after == before || after == "" {
+		t.Errorf("the new device has the number %q, the old one had %q: want another", after, before)
 	}
 }
 
