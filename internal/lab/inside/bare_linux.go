@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -36,6 +37,10 @@ func startBare(args []string) error {
 	tell.Close()
 	if _, err := io.ReadFull(ready, make([]byte, 1)); err != nil {
 		return fmt.Errorf("the cable's end did not start: %w", err)
+	}
+	runtime.LockOSThread()
+	if err := forbidFreezing(); err != nil {
+		return err
 	}
 	return fmt.Errorf("start /init: %w", unix.Exec("/init", append([]string{"/init"}, args...), os.Environ()))
 }
