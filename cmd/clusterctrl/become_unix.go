@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 )
@@ -15,3 +16,6 @@ func become(_ context.Context, program string, args []string) error {
 	err := syscall.Exec(program, append([]string{filepath.Base(program)}, args...), os.Environ())
 	return &os.PathError{Op: "exec", Path: program, Err: err}
 }
+
+// leaveTerminal has a program start without a terminal to ask on.
+func leaveTerminal(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }

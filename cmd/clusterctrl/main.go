@@ -26,6 +26,10 @@ import (
 )
 
 func main() {
+	if password, asked := os.LookupEnv(passwordVariable); asked {
+		fmt.Println(password) // ssh started the program: see answerWith
+		return
+	}
 	name := filepath.Base(os.Args[0])
 	if name == "init" && os.Getpid() == 1 {
 		fail(inside.Main(os.Args)) // it returns only if there is no system to start
@@ -182,7 +186,7 @@ func rootCommand() *cobra.Command {
 	root.PersistentFlags().BoolP("quiet", "q", false, "show no progress and no advice")
 	addGroup(root, "Images, on any computer:", buildCommand(), flashCommand(), serveCommand(), inspectCommand(), reconfigCommand(), verifyCommand(), configCommand())
 	addGroup(root, "On a controller:", nodesCommand(), consoleCommand(), sshCommand(), usbbootCommand(), rpibootCommand(), diskCommand(), initCommand())
-	addGroup(root, "Many nodes at once:", runCommand(), copyCommand(), sshConfigCommand(), inventoryCommand())
+	addGroup(root, "Many nodes at once:", authorizeCommand(), runCommand(), copyCommand(), sshConfigCommand(), inventoryCommand())
 	addGroup(root, "Power, on a controller:", onCommand(), offCommand(), cycleCommand(), statusCommand(), maxpiCommand())
 	addGroup(root, "Boards, on a controller:", append([]*cobra.Command{alertCommand(), identifyCommand(), ledCommand(), hubCommand(),
 		fanCommand(), actCommand(), wpCommand(), getpathCommand()}, boardCommands()...)...)

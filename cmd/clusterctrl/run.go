@@ -18,7 +18,8 @@ import (
 
 const runHelp = `Run runs a command on several nodes at the same time, by ssh, as "clusterctrl ssh" does
 on one. Each line that a node prints has the node's name in front. NODES are such as
-p1-p4,p7, or all that are plugged in. Nobody is asked for a password: log in by key.
+p1-p4,p7, or all that are plugged in. No node asks for a password: "clusterctrl authorize"
+makes the nodes let you in by key.
 
 With --json, run prints an object a node when the command has ended there, with its
 output and its exit status.
@@ -65,9 +66,9 @@ func runCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at := cmd.ArgsLenAtDash()
-			return f.each(cmd, args[:at], asJSON, func(id node.ID) (string, []string) {
-				return "ssh", append([]string{"-n"}, sshArgs(id, f.user, args[at:])...)
-			})
+			return f.each(cmd, args[:at], remote{program: "ssh", json: asJSON, args: func(id node.ID) []string {
+				return append([]string{"-n", "-o", "BatchMode=yes"}, sshArgs(id, f.user, args[at:])...)
+			}})
 		},
 	}
 	f.addFlags(cmd)
@@ -101,9 +102,9 @@ func copyCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			files := args[:len(args)-1]
 			nodes, to, _ := strings.Cut(args[len(args)-1], ":")
-			return f.each(cmd, []string{nodes}, false, func(id node.ID) (string, []string) {
-				return "scp", scpArgs(id, f.user, files, to)
-			})
+			return f.each(cmd, []string{nodes}, remote{program: "scp", args: func(id node.ID) []string {
+				return scpArgs(id, f.user, files, to)
+			}})
 		},
 	}
 	f.addFlags(cmd)
@@ -136,8 +137,16 @@ type nodeResult struct {
 	Stderr string `json:"stderr"`
 }
 
+// A remote is a program that works on a node.
+type remote struct {
+	program  string
+	args     func(node.ID) []string
+	json     bool   // print a result as JSON
+	password string // what the node asks for, if anything
+}
+
 // each runs a program for each node, in parallel.
-func (f remoteFlags) each(cmd *cobra.Command, words []string, asJSON bool, program func(node.ID) (string, []string)) error {
+func (f remoteFlags) each(cmd *cobra.Command, words []string, r remote) error {
 	if err := f.check(); err != nil {
 		return err
 	}
@@ -154,18 +163,20 @@ func (f remoteFlags) each(cmd *cobra.Command, words []string, asJSON bool, progr
 	g.SetLimit(f.parallel)
 	for _, id := range ids {
 		g.Go(func() error {
-			name, args := program(id)
-			result, err := runProgram(cmd, &mu, id, name, args, asJSON)
+			result, err := r.run(cmd, &mu, id)
 			if err != nil {
 				return err
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			if asJSON {
+			if r.json {
 				err = json.NewEncoder(cmd.OutOrStdout()).Encode(result)
 			}
-			if strings.Contains(result.Stderr, "Connection refused") {
+			switch {
+			case strings.Contains(result.Stderr, "Connection refused"):
 				fmt.Fprintf(cmd.ErrOrStderr(), "%v: %v\n", id, errNoSSH)
+			case r.password == "" && strings.Contains(result.Stderr, "Permission denied (") && result.Exit == sshFailed:
+				fmt.Fprintf(cmd.ErrOrStderr(), "%v: %v\n", id, errNoKey)
 			}
 			if result.Exit != 0 {
 				worst.status, worst.failed = max(worst.status, result.Exit), append(worst.failed, id)
@@ -185,6 +196,12 @@ func (f remoteFlags) each(cmd *cobra.Command, words []string, asJSON bool, progr
 // errNoSSH says what a refused connection means on a node.
 var errNoSSH = errors.New("its SSH server is off: build with --ssh, or log in by \"clusterctrl console\" and run \"sudo systemctl enable --now ssh\"")
 
+// errNoKey says what to do where a node wants a password.
+var errNoKey = errors.New("it has no key of yours: run \"clusterctrl authorize\" for the same nodes and user")
+
+// sshFailed is the exit status of ssh and scp where ssh itself failed. See ssh(1).
+const sshFailed = 255
+
 // An exitError is the highest exit status of a command on several nodes.
 type exitError struct {
 	status int
@@ -195,18 +212,23 @@ func (e exitError) Error() string {
 	return fmt.Sprintf("exit status %d on %s", e.status, strings.Join(ranges(e.failed), " "))
 }
 
-// runProgram runs a program for a node, and passes each line on that it prints, with the
-// node's name in front. With quietly, the lines are only kept.
-func runProgram(cmd *cobra.Command, mu *sync.Mutex, id node.ID, name string, args []string, quietly bool) (nodeResult, error) {
-	path, err := exec.LookPath(name)
+// run runs the program for a node, and passes each line on that it prints, with the node's
+// name in front. For JSON, the lines are only kept.
+func (r remote) run(cmd *cobra.Command, mu *sync.Mutex, id node.ID) (nodeResult, error) {
+	path, err := exec.LookPath(r.program)
 	if err != nil {
-		return nodeResult{}, fmt.Errorf("no program %s here; on Debian: apt-get install openssh-client", name)
+		return nodeResult{}, fmt.Errorf("no program %s here; on Debian: apt-get install openssh-client", r.program)
 	}
 	result := nodeResult{Node: id.String()}
-	stdout := &prefixed{w: cmd.OutOrStdout(), mu: mu, prefix: id.String() + ": ", silent: quietly}
-	stderr := &prefixed{w: cmd.ErrOrStderr(), mu: mu, prefix: id.String() + ": ", silent: quietly}
-	c := exec.CommandContext(cmd.Context(), path, args...)
+	stdout := &prefixed{w: cmd.OutOrStdout(), mu: mu, prefix: id.String() + ": ", silent: r.json}
+	stderr := &prefixed{w: cmd.ErrOrStderr(), mu: mu, prefix: id.String() + ": ", silent: r.json}
+	c := exec.CommandContext(cmd.Context(), path, r.args(id)...)
 	c.Stdout, c.Stderr = stdout, stderr
+	if r.password != "" {
+		if err := answerWith(c, r.password); err != nil {
+			return nodeResult{}, err
+		}
+	}
 	err = c.Run()
 	if err := errors.Join(stdout.flush(), stderr.flush()); err != nil {
 		return nodeResult{}, err
