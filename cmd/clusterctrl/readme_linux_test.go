@@ -16,18 +16,8 @@ import (
 	"clusterctrl/internal/image/sample"
 	"clusterctrl/internal/image/sample/sampletest"
 	"clusterctrl/internal/tree/rootfs"
+	"clusterctrl/test/readme"
 )
-
-// A block is a run of indented lines of the README, or an example in the help: commands, as
-// a user types them.
-type block struct {
-	where    string
-	commands string
-	mark     string // in the comment in front of the block, which readers do not see
-}
-
-// A section is what is under a heading of the README: blocks that belong together.
-type section []block
 
 const (
 	needs = "needs " // what a test has not
@@ -37,64 +27,28 @@ const (
 // wants are what blocks may need that are not run.
 var wants = []string{"cards", "a controller", "QEMU", "the source", "Debian's archive"}
 
-var (
-	heading = regexp.MustCompile(`^#+ (.*)$`)
-	comment = regexp.MustCompile(`^ *<!-- (.*) -->$`)
-	indent  = regexp.MustCompile(`^ {4,}\S`)
-	into    = regexp.MustCompile(`(?: -o | p2=)(\S+)`)
-)
+var into = regexp.MustCompile(`(?: -o | p2=)(\S+)`)
 
-// parseReadme returns the sections with the commands that are in them. Text in fences is
-// no command.
-func parseReadme(text string) []section {
-	all := []section{nil}
-	fenced, blank, mark := false, true, ""
-	var at *block
-	for i, line := range strings.Split(text, "\n") {
-		last := &all[len(all)-1]
-		switch h, c := heading.FindStringSubmatch(line), comment.FindStringSubmatch(line); {
-		case strings.HasPrefix(strings.TrimSpace(line), "```"):
-			fenced = !fenced
-		case fenced:
-		case c != nil:
-			mark, at = c[1], nil
-		case h != nil:
-			all, at = append(all, section{}), nil
-		case indent.MatchString(line) && at != nil:
-			at.commands += line + "\n"
-		case indent.MatchString(line) && blank:
-			*last = append(*last, block{fmt.Sprintf("README, line %d", i+1), line + "\n", mark})
-			at = &(*last)[len(*last)-1]
-		default:
-			at = nil
-		}
-		if blank = line == ""; !blank && comment.FindString(line) == "" {
-			mark = ""
-		}
-	}
-	return all
-}
-
-// script is what runs the commands of a section: from a directory without what the
+// scriptOf returns what runs the commands of a section: from a directory without what the
 // section is to make, which earlier ones may have made too.
-func (s section) script() string {
+func scriptOf(s readme.Section) string {
 	var b strings.Builder
-	for _, block := range s {
-		if strings.HasPrefix(block.mark, needs) {
+	for _, block := range s.Blocks {
+		if strings.HasPrefix(block.Mark, needs) {
 			continue
 		}
-		for _, dir := range into.FindAllStringSubmatch(block.commands, -1) {
+		for _, dir := range into.FindAllStringSubmatch(block.Commands, -1) {
 			fmt.Fprintf(&b, "rm -rf %s\n", dir[1])
 		}
 	}
-	for _, block := range s {
-		fmt.Fprintf(&b, "echo '%s' >at\n", block.where)
+	for _, block := range s.Blocks {
+		fmt.Fprintf(&b, "echo '%s' >at\n", block.Where)
 		switch {
-		case strings.HasPrefix(block.mark, needs):
-		case block.mark == stays:
-			fmt.Fprintf(&b, "exec 3< <(exec %s)\nread -r <&3\nkill $!\nwait $! || [ $? = 130 ]\n", strings.TrimSpace(block.commands))
+		case strings.HasPrefix(block.Mark, needs):
+		case block.Mark == stays:
+			fmt.Fprintf(&b, "exec 3< <(exec %s)\nread -r <&3\nkill $!\nwait $! || [ $? = 130 ]\n", strings.TrimSpace(block.Commands))
 		default:
-			b.WriteString(block.commands)
+			b.WriteString(block.Commands)
 		}
 	}
 	return b.String()
@@ -130,18 +84,20 @@ mv made/*.img card.img
 // but for those that need hardware or the like, which the README marks.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../../README.md")
+	all, err := readme.Sections("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, ran := parseReadme(string(readme)), 0
-	for _, b := range slices.Concat(all...) {
-		what, marked := strings.CutPrefix(b.mark, needs)
-		switch {
-		case b.mark == "" || b.mark == stays:
-			ran++
-		case !marked || !slices.Contains(wants, what):
-			t.Errorf("%s: mark %q: want %q, or %q with one of %q", b.where, b.mark, stays, needs, wants)
+	ran := 0
+	for _, s := range all {
+		for _, b := range s.Blocks {
+			what, marked := strings.CutPrefix(b.Mark, needs)
+			switch {
+			case b.Mark == "" || b.Mark == stays:
+				ran++
+			case !marked || !slices.Contains(wants, what):
+				t.Errorf("%s: mark %q: want %q, or %q with one of %q", b.Where, b.Mark, stays, needs, wants)
+			}
 		}
 	}
 	const least = 10 // so that marks do not spread
@@ -157,34 +113,34 @@ func TestHelpRuns(t *testing.T) {
 	t.Parallel()
 	verbs := []string{"build", "flash", "serve", "inspect", "reconfig", "verify", "config init", "inventory", "ssh-config", "version"}
 	hardware := regexp.MustCompile(`/dev/sd|--next|/srv/p7|--format hosts \||^ *ansible `)
-	var sections []section
+	var sections []readme.Section
 	for _, verb := range verbs {
 		cmd, _, err := rootCommand().Find(strings.Fields(verb))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for example := range strings.Lines(strings.ReplaceAll(cmd.Example, "\\\n", "")) {
-			b := block{where: "help of " + verb, commands: strings.TrimSpace(example) + "\n"}
+			b := readme.Block{Where: "help of " + verb, Commands: strings.TrimSpace(example) + "\n"}
 			switch {
 			case hardware.MatchString(example):
 				continue
-			case verb == "serve" && strings.HasPrefix(b.commands, "clusterctrl "):
-				b.mark = stays
+			case verb == "serve" && strings.HasPrefix(b.Commands, "clusterctrl "):
+				b.Mark = stays
 			}
-			sections = append(sections, section{b}) // other examples may do the same in other words
+			sections = append(sections, readme.Section{Blocks: []readme.Block{b}}) // other examples may do the same in other words
 		}
 	}
 	runSections(t, sections)
 }
 
 // runSections runs commands on a machine of their own.
-func runSections(t *testing.T, all []section) {
+func runSections(t *testing.T, all []readme.Section) {
 	t.Helper()
 	dir := t.TempDir()
 	writeBase(t, filepath.Join(dir, "base.img"))
 	script := "set -eo pipefail\n" + machine
 	for _, s := range all {
-		script += s.script()
+		script += scriptOf(s)
 	}
 	cmd := exec.Command("unshare", "--mount", "--net", "bash", "-c", script)
 	cmd.Dir = dir

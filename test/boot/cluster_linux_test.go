@@ -150,17 +150,11 @@ func (s shell) until(t *testing.T, ctx context.Context, command string) {
 // letInAll is letIn for the consoles of the lab's machines, with a password for pi on the
 // nodes. It needs no module for a device controller, since the lab has one.
 func letInAll(tree *rootfs.Image) error {
-	for name, text := range map[string]string{
+	err := writeFiles(tree, map[string]string{
 		"etc/systemd/system/serial-getty@ttyAMA0.service.d/test.conf": "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %I linux\n",
-		"etc/systemd/system/service.d/test.conf":                      unhurried,
-		"etc/systemd/system.conf.d/test.conf":                         patientManager,
-	} {
-		if err := tree.Mkdir(filepath.Dir(name), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		if err := tree.WriteFile(name, []byte(text), 0o644); err != nil {
-			return err
-		}
+	})
+	if err := errors.Join(err, giveTime(tree)); err != nil {
+		return err
 	}
 	shadow, err := fs.ReadFile(tree, "etc/shadow")
 	if err != nil {

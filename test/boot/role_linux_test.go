@@ -251,22 +251,27 @@ func cardFor(t *testing.T, image, role string, edit func(*rootfs.Image) error) s
 	return card
 }
 
-// What gives services and devices the time that they may need on a busy machine,
+// giveTime gives services and devices the time that they may need on a busy machine,
 // whatever they ask for themselves. systemctl gives systemd 25 seconds for an answer.
-const (
-	unhurried      = "[Service]\nTimeoutStartSec=infinity\nWatchdogSec=0\n"
-	patientManager = "[Manager]\nDefaultTimeoutStartSec=infinity\nDefaultDeviceTimeoutSec=infinity\nDefaultEnvironment=SYSTEMD_BUS_TIMEOUT=1h\n"
-)
+func giveTime(tree *rootfs.Image) error {
+	return writeFiles(tree, map[string]string{
+		"etc/systemd/system/service.d/test.conf": "[Service]\nTimeoutStartSec=infinity\nWatchdogSec=0\n",
+		"etc/systemd/system.conf.d/test.conf":    "[Manager]\nDefaultTimeoutStartSec=infinity\nDefaultDeviceTimeoutSec=infinity\nDefaultEnvironment=SYSTEMD_BUS_TIMEOUT=1h\n",
+	})
+}
 
 // letIn logs root in on the serial console, has the kernel play a USB device controller,
 // which the emulated board lacks, and makes systemd wait as long as it takes.
 func letIn(tree *rootfs.Image) error {
-	for name, text := range map[string]string{
+	return errors.Join(giveTime(tree), writeFiles(tree, map[string]string{
 		"etc/systemd/system/serial-getty@ttyS1.service.d/test.conf": "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %I linux\n",
-		"etc/systemd/system/service.d/test.conf":                    unhurried,
-		"etc/systemd/system.conf.d/test.conf":                       patientManager,
 		"etc/modules-load.d/test.conf":                              "dummy_hcd\n",
-	} {
+	}))
+}
+
+// writeFiles writes files, and makes the directories that they are in.
+func writeFiles(tree *rootfs.Image, files map[string]string) error {
+	for name, text := range files {
 		if err := tree.Mkdir(path.Dir(name), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
