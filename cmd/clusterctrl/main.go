@@ -185,7 +185,7 @@ func rootCommand() *cobra.Command {
 	})
 	root.PersistentFlags().BoolP("quiet", "q", false, "show no progress and no advice")
 	addGroup(root, "Images, on any computer:", buildCommand(), flashCommand(), serveCommand(), inspectCommand(), reconfigCommand(), verifyCommand(), configCommand())
-	addGroup(root, "On a controller:", nodesCommand(), consoleCommand(), sshCommand(), usbbootCommand(), rpibootCommand(), diskCommand(), initCommand())
+	addGroup(root, "On a controller:", nodesCommand(), consoleCommand(), sshCommand(), usbbootCommand(), rpibootCommand(), diskCommand(), initCommand(), clockCommand())
 	addGroup(root, "Many nodes at once:", authorizeCommand(), runCommand(), copyCommand(), sshConfigCommand(), inventoryCommand())
 	addGroup(root, "Power, on a controller:", onCommand(), offCommand(), cycleCommand(), statusCommand(), maxpiCommand())
 	addGroup(root, "Boards, on a controller:", append([]*cobra.Command{alertCommand(), identifyCommand(), ledCommand(), hubCommand(),

@@ -226,6 +226,8 @@ func testCluster(t *testing.T, baseName, role string) {
 		s.until(t, ctx, "ping -c 1 172.19.181.254")
 		s.until(t, ctx, "ip route | grep -q ^default") // later than the address, with dhcpcd
 		s.until(t, ctx, "ping -c 1 10.0.2.2")          // what the controller's eth0 leads to
+		// The controller's own time is what the node's clock follows.
+		s.until(t, ctx, "timedatectl show-timesync -p ServerAddress | grep -q =172.19.181.254 && test -e /run/systemd/timesync/synchronized")
 	}
 	if role == "cnat" { // on a bridge, nodes have addresses of the DHCP server too
 		checkList(t, controller.run(t, ctx, "clusterctrl nodes --json"), nodes)

@@ -58,7 +58,7 @@ var questions = []question{
 var nodeQuestions = []question{
 	{"grep -E '^(TYPE|ID)=' /etc/default/clusterctrl", `TYPE=node\nID=NUMBER\n`},
 	{"systemctl is-enabled serial-getty@ttyGS0.service clusterctrl-composite.service", `enabled\nenabled\n`},
-	{"systemctl is-enabled clusterctrl-init.service clusterctrl-rpiboot.service clusterctrl-disk.path", `disabled\ndisabled\ndisabled\n`},
+	{"systemctl is-enabled clusterctrl-init.service clusterctrl-rpiboot.service clusterctrl-disk.path clusterctrl-clock.service", `disabled\ndisabled\ndisabled\ndisabled\n`},
 	// Those before are for other Pis than a Zero.
 	{"grep -E '^(dtoverlay=dwc2|#?otg_mode)' /boot/firmware/config.txt", `(?s).*dtoverlay=dwc2,dr_mode=peripheral\n#otg_mode=1 # Controller only\notg_mode=0\n`},
 	{"cat /etc/issue", `(?s).*4\{usb0\}.*`},
@@ -74,8 +74,8 @@ var nodeQuestions = []question{
 
 var controllerQuestions = []question{
 	{"systemctl is-enabled serial-getty@ttyGS0.service clusterctrl-composite.service", `disabled\ndisabled\n`},
-	{"systemctl is-enabled clusterctrl-init.service clusterctrl-disk.path", `enabled\nenabled\n`},
-	{"systemctl is-active clusterctrl-init.service", `active\n`},
+	{"systemctl is-enabled clusterctrl-init.service clusterctrl-disk.path clusterctrl-clock.service", `enabled\nenabled\nenabled\n`},
+	{"systemctl is-active clusterctrl-init.service clusterctrl-clock.service", `active\nactive\n`},
 	{"grep -E '^(dtoverlay=dwc2|#?otg_mode)' /boot/firmware/config.txt", `(?s).*dtoverlay=dwc2,dr_mode=host\notg_mode=1 # Controller only\notg_mode=0\n`},
 	{"cat /etc/issue", `(?s).*4\{br0\}.*`},
 	{"ip -o link show type bridge | grep -o -E 'br(0|int):'", `br0:\nbrint:\n`},

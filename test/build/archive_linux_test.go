@@ -18,8 +18,10 @@ const changedInArchive = `
 + -rw-r--r-- 0:0 etc/default/clusterctrl
 + -rw-r--r-- 0:0 etc/systemd/system/clusterctrl-name.service.d/other-name.conf
 + -rw-r--r-- 0:0 etc/systemd/system/networking.service.d/clusterctrl.conf
++ -rw-r--r-- 0:0 etc/systemd/timesyncd.conf.d/clusterctrl.conf
 + drwxr-xr-x 0:0 etc/systemd/system/clusterctrl-name.service.d
 + drwxr-xr-x 0:0 etc/systemd/system/networking.service.d
++ drwxr-xr-x 0:0 etc/systemd/timesyncd.conf.d
 + link etc/systemd/system/getty.target.wants/serial-getty@ttyGS0.service -> /usr/lib/systemd/system/serial-getty@.service
 + link etc/systemd/system/multi-user.target.wants/clusterctrl-composite.service -> /usr/lib/systemd/system/clusterctrl-composite.service
 + link etc/systemd/system/multi-user.target.wants/clusterctrl-name.service -> /usr/lib/systemd/system/clusterctrl-name.service
@@ -28,6 +30,7 @@ const changedInArchive = `
 + link etc/systemd/system/rpi-resize.service -> /dev/null
 + link etc/systemd/system/rpi-usb-gadget.service -> /dev/null
 - etc/modules-load.d/clusterctrl.conf
+- etc/systemd/system/multi-user.target.wants/clusterctrl-clock.service
 - etc/systemd/system/multi-user.target.wants/clusterctrl-disk.path
 - etc/systemd/system/multi-user.target.wants/clusterctrl-init.service
 - etc/udev/rules.d/90-clusterctrl.rules

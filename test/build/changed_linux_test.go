@@ -18,6 +18,7 @@ const changedInAll = `
 + -rw-r--r-- 0:0 etc/udev/rules.d/90-clusterctrl-gadget.rules
 + -rw-r--r-- 0:0 etc/udev/rules.d/90-clusterctrl.rules
 + -rw-r--r-- 0:0 usr/lib/systemd/system-preset/50-clusterctrl.preset
++ -rw-r--r-- 0:0 usr/lib/systemd/system/clusterctrl-clock.service
 + -rw-r--r-- 0:0 usr/lib/systemd/system/clusterctrl-composite.service
 + -rw-r--r-- 0:0 usr/lib/systemd/system/clusterctrl-disk.path
 + -rw-r--r-- 0:0 usr/lib/systemd/system/clusterctrl-disk.service
@@ -46,6 +47,7 @@ const changedInAll = `
 + drwxr-xr-x 0:0 var/lib/clusterctrl
 + drwxr-xr-x 0:0 var/lib/clusterctrl/boot
 + drwxr-xr-x 0:0 var/lib/clusterctrl/nfs
++ link etc/systemd/system/multi-user.target.wants/clusterctrl-clock.service -> /usr/lib/systemd/system/clusterctrl-clock.service
 + link etc/systemd/system/multi-user.target.wants/clusterctrl-disk.path -> /usr/lib/systemd/system/clusterctrl-disk.path
 + link etc/systemd/system/multi-user.target.wants/clusterctrl-hostkeys.service -> /usr/lib/systemd/system/clusterctrl-hostkeys.service
 + link etc/systemd/system/multi-user.target.wants/clusterctrl-init.service -> /usr/lib/systemd/system/clusterctrl-init.service

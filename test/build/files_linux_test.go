@@ -54,6 +54,7 @@ var allFiles = []content{
 	{"usr/lib/systemd/system/serial-getty@ttyGS0.service.d/10-clusterctrl.conf", "\nExecStart=\nExecStart=-/sbin/agetty --wait-cr "},
 	{"usr/lib/systemd/system/clusterctrl-init.service", "\nExecStart=/usr/sbin/clusterctrl init\n"},
 	{"usr/lib/systemd/system/clusterctrl-init.service", "\nBefore=network-pre.target\n"},
+	{"usr/lib/systemd/system/clusterctrl-clock.service", "\nExecStart=/usr/sbin/clusterctrl clock\n"},
 	{"usr/lib/systemd/system/clusterctrl-disk.path", "\nPathExistsGlob=/var/lib/clusterctrl/disk/p*\n"},
 	{"usr/lib/systemd/system/clusterctrl-disk.service", "\nExecStart=/usr/sbin/clusterctrl disk serve\n"},
 	{"usr/lib/systemd/system/clusterctrl-rpiboot.service", " /var/lib/clusterctrl/boot\n"},

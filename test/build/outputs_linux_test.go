@@ -251,6 +251,7 @@ func (b built) testUnits(t *testing.T) {
 		"clusterctrl-hostkeys.service":  "enabled",
 		"clusterctrl-composite.service": "disabled", // a node's
 		"clusterctrl-disk.path":         "enabled",
+		"clusterctrl-clock.service":     "enabled",
 		"clusterctrl-rpiboot.service":   "disabled", // until somebody wants it
 		"serial-getty@ttyGS0.service":   "disabled", // a node's
 	} {
@@ -260,7 +261,7 @@ func (b built) testUnits(t *testing.T) {
 		}
 	}
 	judge(t, "systemd-analyze", "verify", "--man=no", "--root="+b.root, "clusterctrl-init.service",
-		"clusterctrl-hostkeys.service", "clusterctrl-composite.service", "clusterctrl-rpiboot.service", "clusterctrl-disk.path", "clusterctrl-disk.service")
+		"clusterctrl-hostkeys.service", "clusterctrl-composite.service", "clusterctrl-rpiboot.service", "clusterctrl-disk.path", "clusterctrl-disk.service", "clusterctrl-clock.service")
 }
 
 func (b built) testInspect(t *testing.T) {

@@ -109,6 +109,8 @@ func (s System) controller(role node.Role) []edit.Edit {
 		edit.Remove{Name: otherName},
 		edit.EnableUnit{Unit: "clusterctrl-init.service"},
 		edit.EnableUnit{Unit: diskUnit},
+		edit.EnableUnit{Unit: clockUnit},
+		edit.Remove{Name: timeSource},
 		edit.UnmaskUnit{Unit: nfsUnit},
 		edit.UnmaskUnit{Unit: vendorGadgetUnit},
 	}
@@ -129,6 +131,8 @@ func (s System) node(id node.ID) []edit.Edit {
 		edit.DisableUnit{Unit: "clusterctrl-init.service"},
 		edit.DisableUnit{Unit: "clusterctrl-rpiboot.service"},
 		edit.DisableUnit{Unit: diskUnit},
+		edit.DisableUnit{Unit: clockUnit},
+		edit.WriteFile{Name: timeSource, Data: askController, Perm: 0o644},
 		edit.MaskUnit{Unit: vendorGadgetUnit},
 		edit.EnableUnit{Unit: consoleUnit},
 		edit.EnableUnit{Unit: "clusterctrl-composite.service"},
@@ -163,6 +167,20 @@ const (
 // diskUnit starts the service that gives nodes their disks, on a controller that has disks.
 const diskUnit = "clusterctrl-disk.path"
 
+// clockUnit tells nodes the time, which ask by timeSource, the settings of systemd's NTP
+// client.
+const (
+	clockUnit  = "clusterctrl-clock.service"
+	timeSource = "etc/systemd/timesyncd.conf.d/clusterctrl.conf"
+)
+
+// askController names Debian's servers as well: timesyncd.conf(5) has others for a machine
+// that knows none alone, and a controller of an older image does not answer.
+var askController = fmt.Sprintf(`# Written by clusterctrl: a node has no clock.
+[Time]
+NTP=%v 0.debian.pool.ntp.org 1.debian.pool.ntp.org
+`, node.ControllerAddr)
+
 // consoleUnit is the login prompt on the serial half of the gadget.
 const consoleUnit = "serial-getty@ttyGS0.service"
 
@@ -179,7 +197,7 @@ const (
 // in part the first boot of a system without a machine id. The first line that is for
 // a unit counts.
 func presets(role node.Role) edit.Edit {
-	enabled := "enable clusterctrl-init.service\nenable " + diskUnit + "\n"
+	enabled := "enable clusterctrl-init.service\nenable " + diskUnit + "\nenable " + clockUnit + "\n"
 	if !role.IsController() {
 		enabled = "enable clusterctrl-composite.service\nenable " + nameUnit + "\nenable serial-getty@.service ttyGS0\n"
 	}
