@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"clusterctrl/internal/controller/fence"
+	"clusterctrl/internal/controller/usbboot/disk"
 	"clusterctrl/internal/controller/usbboot/nfs"
 	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
@@ -37,7 +38,11 @@ func (c *controller) examine(cmd *cobra.Command, asJSON bool) (err error) {
 	if err != nil {
 		return err
 	}
-	findings := nfs.Doctor{Base: "/", Firmware: firmware, Links: paths, HasAddr: hasAddr}.Look(roots, ids)
+	disks, err := disk.Dir{Path: node.Disks}.IDs()
+	if err != nil {
+		return err
+	}
+	findings := nfs.Doctor{Base: "/", Firmware: firmware, Links: paths, Disks: len(disks) > 0, HasAddr: hasAddr}.Look(roots, ids)
 	findings = append(findings, fenceFinding())
 	if asJSON {
 		return writeJSON(cmd.OutOrStdout(), findings)

@@ -31,6 +31,8 @@ type Doctor struct {
 	Firmware string // the directory that the setting BOOTCODE names, empty for none
 	// Links are the known USB paths of nodes.
 	Links map[node.ID]string
+	// Disks says that there are nodes whose systems are on disks, which need no NFS server.
+	Disks bool
 	// HasAddr reports whether an interface has an address.
 	HasAddr func(link, addr string) bool
 }
@@ -45,7 +47,7 @@ func (d Doctor) has(name string) bool {
 // Look returns a finding for each thing that the nodes ids need to start from their roots
 // in r.
 func (d Doctor) Look(r *Roots, ids []node.ID) []Finding {
-	all := []Finding{d.server(), d.exports(ids), d.bridge(), d.vlan(), d.service(), d.bootcode()}
+	all := []Finding{d.server(ids), d.exports(ids), d.bridge(), d.vlan(), d.service(), d.bootcode()}
 	for _, id := range ids {
 		all = append(all, d.root(r, id)...)
 	}
@@ -58,8 +60,8 @@ const ServerInstall = "sudo apt install nfs-kernel-server"
 // HasServer tells whether the programs of an NFS server are installed.
 func (d Doctor) HasServer() bool { return d.has("usr/sbin/rpc.mountd") }
 
-func (d Doctor) server() Finding {
-	f := Finding{About: "NFS server"}
+func (d Doctor) server(ids []node.ID) Finding {
+	f := Finding{About: "NFS server", Maybe: len(ids) == 0 && d.Disks}
 	threads, _ := os.ReadFile(d.path("proc/fs/nfsd/threads"))
 	switch {
 	case !d.HasServer():

@@ -64,6 +64,23 @@ ln -s /var/lib/clusterctrl/nfs/p5/boot/firmware var/lib/clusterctrl/boot/1-1.5`)
 	}
 }
 
+// TestDoctorOfDisks: nodes whose systems are on disks start without an NFS server.
+func TestDoctorOfDisks(t *testing.T) {
+	for _, tt := range []struct {
+		roots []node.ID
+		disks bool
+		want  bool // a warning
+	}{
+		{nil, true, true},
+		{nil, false, false},
+		{[]node.ID{5}, true, false},
+	} {
+		if f := (Doctor{Base: t.TempDir(), Disks: tt.disks}).server(tt.roots); f.Problem == "" || f.Maybe != tt.want {
+			t.Errorf("%+v: %+v", tt, f)
+		}
+	}
+}
+
 func TestFirmwareDate(t *testing.T) {
 	for text, want := range map[string]string{
 		"VC_BUILD_ID_TIME: Apr 17 2024":                                        "2024-04-17",
