@@ -17,8 +17,8 @@ packages="$packages udev libc-bin nftables iptables iproute2 openssh-client wpas
 packages="$packages ansible-core pdsh"
 # Clients of the server of disks, and servers that the benchmark does beside.
 packages="$packages qemu-utils libnbd-bin nbd-client nbdkit"
-# What the benchmark does beside: the same by Python, and the memory of it.
-packages="$packages python3-smbus time"
+# What the benchmark does beside: the same by Python, the memory of it, and an initramfs.
+packages="$packages python3-smbus time initramfs-tools-core"
 # Manual pages.
 packages="$packages groff"
 # Whole machines.
