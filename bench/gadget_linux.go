@@ -84,23 +84,23 @@ func (c contest) printTimes(costs map[string][]cost) error {
 // measureCable compares the kinds of network card that a gadget can have, with
 // both ends of the cable in one virtual machine.
 func (b bench) measureCable(ctx context.Context) error {
-	modules := append(slices.Clone(gadgetModules), "rndis_host", "cdc_ncm", "cdc_ether", "cdc-acm")
+	modules := append(slices.Clone(gadgetModules), "rndis_host", "cdc_ncm", "cdc_ether", "cdc-acm", "nfsd", "nfsv4")
 	lines, err := machine{model: "amd64", part: "cable", rounds: b.rounds, modules: modules}.run(ctx)
 	if err != nil {
 		return err
 	}
 	fmt.Print("\na node's cable, both ends in one virtual machine\n")
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(w, "ping ms\tto controller MB/s\tto node MB/s\t\n")
+	fmt.Fprint(w, "ping ms\tto controller MB/s\tto node MB/s\tNFS read MB/s\tof 4 KiB a second\t\n")
 	for _, f := range node.Gadgets {
-		var pings, sent, received []float64
+		var pings, sent, received, whole, random []float64
 		for _, line := range lines {
 			numbers, ok := strings.CutPrefix(line, string(f)+" ")
 			fields := strings.Fields(numbers)
-			if !ok || len(fields) != 3 {
+			if !ok || len(fields) != 5 {
 				continue
 			}
-			for i, column := range []*[]float64{&pings, &sent, &received} {
+			for i, column := range []*[]float64{&pings, &sent, &received, &whole, &random} {
 				v, err := strconv.ParseFloat(fields[i], 64)
 				if err != nil {
 					return fmt.Errorf("%q: %w", line, err)
@@ -111,7 +111,7 @@ func (b bench) measureCable(ctx context.Context) error {
 		if len(pings) != b.rounds {
 			return fmt.Errorf("the machine says:\n%s", strings.Join(lines, "\n"))
 		}
-		fmt.Fprintf(w, "%.2f\t%.2f\t%.2f\t  %s\n", middle(pings), middle(sent), middle(received), f)
+		fmt.Fprintf(w, "%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t  %s\n", middle(pings), middle(sent), middle(received), middle(whole), 1e6*middle(random), f)
 	}
 	return w.Flush()
 }

@@ -34,13 +34,13 @@ Parts, all if none is named, which take some nine minutes a round but for compre
   copies     four node images where they do not, beside cp
   compress   compressed images, beside xz, zstd and gzip, for half an hour a round
   usbboot    the archive of a root for nodes without cards and its unpacking, beside
-             tar, zstd and xz; an initramfs
+             tar, zstd and xz; an initramfs beside mkinitramfs
   serve      an image over HTTP, beside nginx
   flash      one card and four, verified, beside dd and cmp, and bmaptool
   firstboot  a node's first boot, beside a shell script, in a virtual machine
   gadget     a node's USB gadget, beside a shell script, in a virtual machine
   power      status and on p1, beside a Python script, in a virtual machine
-  cable      ping and TCP over rndis, ncm and ecm, in a virtual machine
+  cable      ping, TCP and NFS over rndis, ncm and ecm, in a virtual machine
   disk       disks of nodes without cards, beside qemu-nbd and nbdkit
 
 Flags:

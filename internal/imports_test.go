@@ -89,7 +89,7 @@ var tests = map[string][]string{
 	"controller/power":       {"lab/board", "lab/labtest", "lab/labtest/vm", "lab/usb", "linux/usbip"},
 	"image/archive":          {"image/sample"},
 	"linux/nbd":              {"lab", "lab/labtest", "lab/labtest/guest", "linux/uevent"},
-	"pi/usbroot":             {"lab", "lab/labtest", "lab/labtest/vm"},
+	"pi/usbroot":             {"lab", "lab/labtest", "lab/labtest/traffic", "lab/labtest/vm"},
 	"controller/usbboot/nfs": {"image/archive", "image/sample", "format/xz", "node", "tree/edit", "tree/recipe", "tree/rootfs"},
 	"controller/rpiboot":     {"lab/bootrom", "lab/labtest", "lab/labtest/vm", "lab/usb", "linux/usbip"},
 

@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +14,6 @@ import (
 	"time"
 
 	"clusterctrl/internal/lab/labtest/guest"
-	"clusterctrl/internal/lab/labtest/traffic"
 	"clusterctrl/internal/linux/uevent"
 	"clusterctrl/internal/node"
 	"clusterctrl/internal/pi/gadget"
@@ -172,53 +169,4 @@ func glob(pattern string) []string {
 		panic(err)
 	}
 	return names
-}
-
-// cables measures what each kind of network card is worth.
-func cables(rounds int) error {
-	host, err := traffic.NewFarEnd()
-	if err != nil {
-		return err
-	}
-	defer host.Close()
-	for range rounds {
-		for _, f := range node.Gadgets {
-			figures, err := measure(host, f)
-			if err != nil {
-				return fmt.Errorf("%s: %w", f, err)
-			}
-			fmt.Println(f, figures.Ping.Nanoseconds(), int64(figures.Sent), int64(figures.Received))
-		}
-	}
-	return nil
-}
-
-// measure measures a cable from the node's end.
-func measure(host *traffic.FarEnd, f node.Gadget) (traffic.Figures, error) {
-	if err := settle(f); err != nil {
-		return traffic.Figures{}, err
-	}
-	if _, err := gadget.Start(context.Background(), gadget.Options{}); err != nil {
-		return traffic.Figures{}, err
-	}
-	var cards []string
-	if err := await("net", func() bool { cards = glob(device + "/*:1.0/net/*"); return len(cards) == 1 }); err != nil {
-		return traffic.Figures{}, err
-	}
-	card := filepath.Base(cards[0])
-	if err := host.Join(card, node.ControllerAddr, node.GadgetLink, number.Addr()); err != nil {
-		return traffic.Figures{}, err
-	}
-	var server net.Listener
-	err := host.Do(func() (err error) {
-		server, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(node.ControllerAddr, traffic.Port)))
-		return err
-	})
-	if err != nil {
-		return traffic.Figures{}, err
-	}
-	defer server.Close()
-	go traffic.Serve(server)
-	figures, err := traffic.Measure(node.ControllerAddr, 3*time.Second)
-	return figures, errors.Join(err, stop())
 }

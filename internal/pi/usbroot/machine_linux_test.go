@@ -17,6 +17,7 @@ import (
 
 	"clusterctrl/internal/lab"
 	"clusterctrl/internal/lab/labtest"
+	"clusterctrl/internal/lab/labtest/traffic"
 	"clusterctrl/internal/lab/labtest/vm"
 	"clusterctrl/internal/linux/initramfs"
 	"clusterctrl/internal/node"
@@ -148,8 +149,7 @@ func giveAddress(card netlink.Link) error {
 // exported is what becomes the controller's root.
 const exported = "/mnt"
 
-// export makes a node's root, and has the kernel's NFS server give it out, which wants
-// to be told what rpc.mountd(8) would say: who asks, what there is, and where.
+// export makes a node's root, and has the kernel's NFS server give it out.
 func export() error {
 	if err := unix.Mount("tmpfs", exported, "tmpfs", 0, ""); err != nil {
 		return err
@@ -166,30 +166,14 @@ func export() error {
 	if err := os.WriteFile(filepath.Join(exported, self.NFSRoot(), "sbin/init"), program, 0o755); err != nil {
 		return err
 	}
-	for dir, kind := range map[string]string{"proc": "proc", "nfsd": "nfsd"} {
-		dir = filepath.Join(exported, dir)
-		if err := errors.Join(os.Mkdir(dir, 0o755), unix.Mount(kind, dir, kind, 0, "")); err != nil {
-			return fmt.Errorf("%s: %w", kind, err)
-		}
+	proc := filepath.Join(exported, "proc")
+	if err := errors.Join(os.Mkdir(proc, 0o755), unix.Mount("proc", proc, "proc", 0, "")); err != nil {
+		return fmt.Errorf("%s: %w", proc, err)
 	}
 	if err := unix.Chroot(exported); err != nil {
 		return err
 	}
-	const fsid, noSubtreeCheck, forEver = 0x2000, 0x400, 1<<31 - 1
-	for _, line := range []struct{ file, text string }{
-		{"/proc/net/rpc/auth.unix.ip/channel", fmt.Sprintf("nfsd %v %d nodes\n", self.NFSAddr(), forEver)},
-		{"/proc/net/rpc/nfsd.export/channel", fmt.Sprintf("nodes / %d %d 65534 65534 0\n", forEver, fsid|noSubtreeCheck)},
-		{"/proc/net/rpc/nfsd.fh/channel", fmt.Sprintf("nodes 1 \\x00000000 %d /\n", forEver)}, // 1: by number, which is 0
-		{"/nfsd/versions", "-3 +4 +4.1 +4.2\n"}, // the others need rpcbind
-		{"/nfsd/nfsv4leasetime", "10\n"},        // seconds, the least there is
-		{"/nfsd/nfsv4gracetime", "10\n"},        // in which nobody may open a file
-		{"/nfsd/threads", "4\n"},
-	} {
-		if err := os.WriteFile(line.file, []byte(line.text), 0); err != nil {
-			return fmt.Errorf("%q: %w", line.text, err)
-		}
-	}
-	return nil
+	return traffic.ServeFiles("/", self.NFSAddr())
 }
 
 // inSystem is the first program of the system on NFS.
