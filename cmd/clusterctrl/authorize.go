@@ -36,7 +36,10 @@ func authorizeCommand() *cobra.Command {
 		ValidArgsFunction: completeNodes,
 		Args:              nodeSets(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := errors.Join(f.check(), onController(cmd)); err != nil {
+			if err := f.check(); err != nil {
+				return err
+			}
+			if err := onController(cmd); err != nil {
 				return err
 			}
 			home, err := os.UserHomeDir()
@@ -96,13 +99,17 @@ func ensureKey(cmd *cobra.Command, dir string) (string, error) {
 	return keys[0], nil
 }
 
+// addKey adds a key to those of a user, on a line of its own.
+const addKey = `umask 077 && mkdir -p ~/.ssh && cd ~/.ssh && touch authorized_keys &&
+{ grep -qxF -- %[1]s authorized_keys || {
+[ -z "$(tail -c 1 authorized_keys)" ] || echo >>authorized_keys
+echo %[1]s >>authorized_keys; }; } && echo authorized`
+
 // authorizeArgs are the arguments of ssh that add a key on a node. They try the keys that
 // the user has, then the password once.
 func authorizeArgs(id node.ID, user, key string) []string {
-	const script = "umask 077 && mkdir -p ~/.ssh && touch ~/.ssh/authorized_keys && " +
-		"{ grep -qxF -- %[1]s ~/.ssh/authorized_keys || echo %[1]s >>~/.ssh/authorized_keys; } && echo authorized"
 	options := []string{"-n", "-o", "NumberOfPasswordPrompts=1", "-o", "PreferredAuthentications=publickey,password,keyboard-interactive"}
-	return append(options, sshArgs(id, user, []string{fmt.Sprintf(script, defaults.Quote(key))})...)
+	return append(options, sshArgs(id, user, []string{fmt.Sprintf(addKey, defaults.Quote(key))})...)
 }
 
 // passwordVariable holds what the program prints when ssh starts it to ask for a password.
