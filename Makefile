@@ -19,7 +19,7 @@ SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') $(shel
 
 export CGO_ENABLED = 0
 
-.PHONY: all payload demo test test-boot test-packages test-machines test-powercut test-deb lint bench release binaries manual reference completion deb clean
+.PHONY: all payload demo test test-boot test-packages test-machines test-powercut test-clusters test-deb lint bench release binaries manual reference completion deb clean
 
 all: bin/clusterctrl
 
@@ -151,6 +151,13 @@ lint: payload
 test-powercut: payload bin/clusterctrl
 	test/tools.sh
 	go test ./test/boot -tags payload -run TestPowerCuts -all -subsets 200 -v -timeout 24h
+
+# Whole clusters, one after the other: nodes without cards, with NFS roots and with disks, and
+# README's first hour. Each takes some forty minutes; other work beside it slows the emulated
+# machines until their own time limits stop them.
+test-clusters: payload bin/clusterctrl
+	test/tools.sh
+	go test ./test/boot -tags payload -run 'TestUSBBoot|TestDisks|TestFirstHour' -all -v -timeout 24h
 
 # Every part, which takes half an hour; go run ./bench -h names them.
 bench: bin/clusterctrl

@@ -23,8 +23,8 @@ import (
 	"clusterctrl/internal/tree/rootfs"
 )
 
-// all has tests run that take an hour.
-var all = flag.Bool("all", false, "boot every role on every base, and nodes without cards, and try every power cut")
+// all has tests run that take an hour or more.
+var all = flag.Bool("all", false, "boot every role on every base, and every cluster, and try every power cut")
 
 const moduleRoot = "../.."
 
@@ -39,7 +39,7 @@ func wholeSystems(t *testing.T) {
 // withAll says of a test that only -all runs it.
 func withAll(t *testing.T) {
 	if !*all {
-		t.Skip("boots nodes without cards: go test ./test/boot -all")
+		t.Skip("takes most of an hour: make test-clusters")
 	}
 }
 
