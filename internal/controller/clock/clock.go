@@ -19,7 +19,7 @@ var ErrTaken = errors.New("another program serves NTP here")
 
 // Strata: how far a clock is from a reference. The kernel does not know whose time its
 // clock follows; in the internet, that is stratum 1 to 3. A clock that follows none
-// is still the one that a cluster can agree on: nodes then take any better one first.
+// is still the one that a cluster can agree on.
 const (
 	following = 4
 	alone     = 10
