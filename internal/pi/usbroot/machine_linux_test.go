@@ -213,7 +213,7 @@ func inSystem(t *testing.T) {
 // wantOwnName wants the server to know the node by a name that no other node has.
 func wantOwnName(t *testing.T) {
 	t.Helper()
-	clients, err := filepath.Glob("/proc/" + os.Getenv(controllerPID) + "/root/nfsd/clients/*/info")
+	clients, err := filepath.Glob("/proc/" + os.Getenv(controllerPID) + "/root/proc/fs/nfsd/clients/*/info")
 	if err != nil || len(clients) != 1 {
 		t.Fatalf("the server's clients: %q, %v; want one", clients, err)
 	}
