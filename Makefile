@@ -153,8 +153,8 @@ test-powercut: payload bin/clusterctrl
 	go test ./test/boot -tags payload -run TestPowerCuts -all -subsets 200 -v -timeout 24h
 
 # Whole clusters, one after the other: nodes without cards, with NFS roots and with disks, and
-# README's first hour. Each takes some forty minutes; other work beside it slows the emulated
-# machines until their own time limits stop them.
+# README's first hour. A cluster takes up to an hour. Other work beside it may slow the emulated
+# machines so much that their own time limits stop services.
 test-clusters: payload bin/clusterctrl
 	test/tools.sh
 	go test ./test/boot -tags payload -run 'TestUSBBoot|TestDisks|TestFirstHour' -all -v -timeout 24h

@@ -99,7 +99,8 @@ func ensureKey(cmd *cobra.Command, dir string) (string, error) {
 	return keys[0], nil
 }
 
-// addKey adds a key to those of a user, on a line of its own.
+// addKey is a script for a node. The file ~/.ssh/authorized_keys gets the key as a new line,
+// unless the file has the key.
 const addKey = `umask 077 && mkdir -p ~/.ssh && cd ~/.ssh && touch authorized_keys &&
 { grep -qxF -- %[1]s authorized_keys || {
 [ -z "$(tail -c 1 authorized_keys)" ] || echo >>authorized_keys

@@ -36,14 +36,14 @@ func TestFirstHour(t *testing.T) {
 		t.Log(command)
 		do, known := answers[command]
 		if !known {
-			t.Errorf("README says %q: what is it to do?", command)
+			t.Errorf("README has the command %q, which this test has no check for", command)
 			continue
 		}
 		do(t, ctx, controller, command)
 	}
 }
 
-// answers say what the commands on the controller are to do.
+// answers are the checks of the commands on the controller.
 var answers = map[string]func(t *testing.T, ctx context.Context, controller shell, command string){
 	"clusterctrl on --wait all": func(t *testing.T, ctx context.Context, controller shell, command string) {
 		// Emulated nodes take longer than real ones.

@@ -31,7 +31,8 @@ const (
 	dispersion = 1 << 16 / 10 // of 65536 a second: a tenth of a second
 )
 
-// localClock is the name of a server's own clock, among those of others' addresses.
+// localClock is the address that NTP servers give for the clock of their own machine, in the
+// field for the server that they follow.
 var localClock = []byte{127, 127, 1, 0}
 
 // A packet of NTP without extensions has 48 bytes (RFC 4330, section 4).

@@ -20,11 +20,12 @@ const (
 	callArgument = 16 // the first of those, 8 bytes each
 )
 
-// forbidFreezing has no program stop all others, of those that this one becomes or starts.
-// When a system shuts down, PID 1 stops all processes while it looks at each
-// (kill(-1, SIGSTOP)). On a Pi, no process is needed to reach the root file system then;
-// here the end of the cable is one, and PID 1 waits for ever for a file in /proc, whose
-// name begins in the root. The call succeeds and does nothing.
+// forbidFreezing has the system call kill(-1, SIGSTOP), which stops all other processes,
+// succeed and do nothing: in this program, in the one that it becomes, and in all that they
+// start. When a system shuts down, PID 1 makes that call, and then looks at each process. On
+// a Pi, the kernel alone reaches the root file system. Here the end of the cable is a process:
+// with that process stopped, PID 1 would wait for ever for a file in /proc, whose name
+// begins in the root.
 //
 // The calling goroutine must be locked to its thread until that execs.
 func forbidFreezing() error {

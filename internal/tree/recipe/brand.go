@@ -167,15 +167,16 @@ const (
 // diskUnit starts the service that gives nodes their disks, on a controller that has disks.
 const diskUnit = "clusterctrl-disk.path"
 
-// clockUnit tells nodes the time, which ask by timeSource, the settings of systemd's NTP
-// client.
+// The service clockUnit of a controller tells nodes the time. The file timeSource of a node
+// has systemd's NTP client ask there.
 const (
 	clockUnit  = "clusterctrl-clock.service"
 	timeSource = "etc/systemd/timesyncd.conf.d/clusterctrl.conf"
 )
 
-// askController names Debian's servers as well: timesyncd.conf(5) has others for a machine
-// that knows none alone, and a controller of an older image does not answer.
+// askController names Debian's servers too, since the controller of an older image does not
+// answer. The NTP client uses the servers that are built into it only where a machine has no
+// others (timesyncd.conf(5)).
 var askController = fmt.Sprintf(`# Written by clusterctrl: a node has no clock.
 [Time]
 NTP=%v 0.debian.pool.ntp.org 1.debian.pool.ntp.org

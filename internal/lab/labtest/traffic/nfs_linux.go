@@ -27,7 +27,7 @@ func ServeFiles(dir string, client netip.Addr) error {
 		{rpc + "/nfsd.fh/channel", fmt.Sprintf("nodes %s %d %s\n", rootFH, forEver, dir)},
 		{nfsd + "/versions", "-3 +4 +4.1 +4.2\n"}, // the others need rpcbind
 		{nfsd + "/nfsv4leasetime", "10\n"},        // seconds, the least there is
-		{nfsd + "/nfsv4gracetime", "10\n"},        // in which nobody may open a file
+		{nfsd + "/nfsv4gracetime", "10\n"},        // seconds after the start, in which clients may not open files
 		{nfsd + "/threads", "4\n"},
 	} {
 		if err := os.WriteFile(line.file, []byte(line.text), 0); err != nil {
