@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -100,16 +102,18 @@ func TestRunAfterOneGivenUp(t *testing.T) {
 	c := terminal(t, nil, "sh", "-i")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := c.Run(ctx, "echo first"); !errors.Is(err, context.Canceled) {
+	end := filepath.Join(t.TempDir(), "end")
+	if _, _, err := c.Run(ctx, "until [ -e "+end+" ]; do :; done; echo first"); !errors.Is(err, context.Canceled) {
 		t.Fatalf("Run() = %v, want %v", err, context.Canceled)
+	}
+	if err := os.WriteFile(end, nil, 0o644); err != nil {
+		t.Fatal(err)
 	}
 	if output, status, err := c.Run(t.Context(), "echo second"); output != "second\n" || status != 0 || err != nil {
 		t.Errorf("Run() = %q, %d, %v", output, status, err)
 	}
 }
 
-// TestGarbledOutput changes what Run's command line prints in one place: there
-// is an error, never another output.
 // TestRunBesideOthers has a program write lines of its own to the terminal all
 // the while, as cloud-init does.
 func TestRunBesideOthers(t *testing.T) {
@@ -122,6 +126,8 @@ func TestRunBesideOthers(t *testing.T) {
 	}
 }
 
+// TestGarbledOutput changes what Run's command line prints in one place: there
+// is an error, never another output.
 func TestGarbledOutput(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := rapid.String().Draw(t, "output")
