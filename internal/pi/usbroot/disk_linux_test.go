@@ -110,16 +110,20 @@ func serveDisk() error {
 	if err := netlink.LinkSubscribeWithOptions(plugged, nil, netlink.LinkSubscribeOptions{ListExisting: true}); err != nil {
 		return err
 	}
-	known := 0 // number of the link that has the address
+	link, err := missFirstCarrier(plugged)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(giveAddress(link), s.start()); err != nil {
+		return err
+	}
+	known := link.Attrs().Index // the link that has the address
 	for {
 		select {
 		case u := <-plugged:
 			if isFarEnd(u) && u.Attrs().Index != known {
 				known = u.Attrs().Index
-				if err := giveAddress(u.Link); err != nil {
-					return err
-				}
-				if err := s.start(); err != nil {
+				if err := errors.Join(giveAddress(u.Link), s.start()); err != nil {
 					return err
 				}
 			}
@@ -132,6 +136,30 @@ func serveDisk() error {
 			}
 		}
 	}
+}
+
+// missFirstCarrier switches the controller's end on, and returns it once the node has said
+// a second time that the cable is connected: see [silentLink].
+func missFirstCarrier(plugged <-chan netlink.LinkUpdate) (netlink.Link, error) {
+	connected, had := 0, false
+	for u := range plugged {
+		if !isFarEnd(u) {
+			continue
+		}
+		if u.IfInfomsg.Flags&unix.IFF_UP == 0 {
+			if err := netlink.LinkSetUp(u.Link); err != nil {
+				return nil, err
+			}
+		}
+		has := hasCarrier(u.Link)
+		if has && !had {
+			connected++
+		}
+		if had = has; connected == 2 {
+			return u.Link, nil
+		}
+	}
+	return nil, errors.New("no more news of links")
 }
 
 // Signals to the controller.

@@ -198,6 +198,7 @@ func (k *keeper) reconnect() {
 	began := time.Now()
 	k.tell("lost the connection to the disk on %v", k.plan.Server)
 	var last error
+	var link silentLink
 	for {
 		err := k.reconnectOnce()
 		if err == nil {
@@ -211,6 +212,7 @@ func (k *keeper) reconnect() {
 			k.tell("%v; trying again", err)
 		}
 		last = err
+		link.failed(k.tell, err)
 		select {
 		case <-k.links:
 			k.mendNetwork()

@@ -1,6 +1,14 @@
 package usbroot
 
-import "time"
+import (
+	"errors"
+	"net"
+	"time"
+
+	"clusterctrl/internal/node"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
 
 // tries bounds how often the root is asked for before the node starts anew, which
 // is every few minutes at worst.
@@ -12,6 +20,7 @@ const pause = 3 * time.Second
 // insist calls try until it succeeds, at most [tries] times, and tells why it did not.
 func insist(tell func(format string, values ...any), try func() error) error {
 	var last error
+	var link silentLink
 	for left := tries - 1; left >= 0; left-- {
 		err := try()
 		if err == nil {
@@ -21,7 +30,49 @@ func insist(tell func(format string, values ...any), try func() error) error {
 			tell("%v; trying again, %d times at most", err, left)
 		}
 		last = err
+		link.failed(tell, err)
 		time.Sleep(pause)
 	}
 	return last
+}
+
+// A silentLink counts the tries in a row that the controller has left unanswered.
+//
+// Linux's usbnet, at the controller's end, can miss "the cable is connected" while it
+// still handles "it is not" (drivers/net/usb/usbnet.c, EVENT_LINK_CHANGE): it then takes
+// nothing from the cable for ever. The node can only say both once more.
+type silentLink int
+
+// silentTries is how many tries in a row without an answer have the link switched off and on.
+const silentTries = 2
+
+// failed notes how a try failed.
+func (l *silentLink) failed(tell func(format string, values ...any), err error) {
+	var timed net.Error
+	if !errors.Is(err, unix.EHOSTUNREACH) && !(errors.As(err, &timed) && timed.Timeout()) {
+		*l = 0
+		return
+	}
+	if *l++; *l < silentTries {
+		return
+	}
+	*l = 0
+	tell("no answer %d times: %s goes off and on", silentTries, node.GadgetLink)
+	if err := switchOffAndOn(); err != nil {
+		tell("%v", err)
+	}
+}
+
+// switchOffAndOn has the gadget tell the controller that the cable is not connected, and
+// then that it is. Nothing tells when the controller has handled the first.
+func switchOffAndOn() error {
+	card, err := netlink.LinkByName(node.GadgetLink)
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetDown(card); err != nil {
+		return err
+	}
+	time.Sleep(pause)
+	return netlink.LinkSetUp(card)
 }
