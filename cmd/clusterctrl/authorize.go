@@ -46,7 +46,7 @@ func authorizeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			password, err := readPassword(cmd, passwordFile)
+			password, err := readPassword(cmd, passwordFile, "Password: ")
 			if err != nil {
 				return err
 			}

@@ -16,6 +16,7 @@ import (
 	"clusterctrl/internal/image/settings"
 	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 const buildHelp = `Build makes, from a Raspberry Pi OS image, the images of a cluster: a bridging
@@ -100,8 +101,13 @@ func buildCommand() *cobra.Command {
 		Short:   "Make controller and node images from a Raspberry Pi OS image",
 		Long:    buildHelp,
 		Example: buildExample,
-		Args:    exactly(1, "BASE, the image to start from"),
-		RunE:    func(cmd *cobra.Command, args []string) error { return runBuild(cmd, f, args[0]) },
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 && cmd.Flags().Changed("usbboot") {
+				return usagef("build: got %d arguments: want BASE, the image to start from; a format is written --usbboot=FORMAT", len(args))
+			}
+			return exactly(1, "BASE, the image to start from")(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, f, args[0]) },
 	}
 	fl := cmd.Flags()
 	fl.SortFlags = false
@@ -207,8 +213,8 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 
 // onlyRoles are the roles that --only names, none if it is not given.
 func (f buildFlags) onlyRoles(cmd *cobra.Command) ([]node.Role, error) {
-	if len(f.only) == 0 {
-		return nil, nil
+	if err := named(cmd, "only"); err != nil || len(f.only) == 0 {
+		return nil, err
 	}
 	for _, flag := range []string{"nodes", "no-nat"} {
 		if cmd.Flags().Changed(flag) {
@@ -266,7 +272,9 @@ func (f buildFlags) archive() (nfsroot.Format, error) {
 // set, where the flag would do nothing then.
 func named(cmd *cobra.Command, flags ...string) error {
 	for _, name := range flags {
-		if f := cmd.Flag(name); f.Changed && f.Value.String() == "" {
+		f := cmd.Flag(name)
+		list, isList := f.Value.(pflag.SliceValue)
+		if f.Changed && (f.Value.String() == "" || isList && len(list.GetSlice()) == 0) {
 			return usagef("--%s is empty: want a name", name)
 		}
 	}

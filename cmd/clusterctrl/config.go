@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -29,7 +30,7 @@ func configCommand() *cobra.Command {
 
 const configInitHelp = `Init writes a settings file in which every setting is explained and commented out.
 "build" and "flash" read a clusterctrl.toml that lies beside the base image. A file that
-exists is not replaced.`
+exists is not replaced; - prints the settings instead.`
 
 func configInitCommand() *cobra.Command {
 	return &cobra.Command{
@@ -42,6 +43,10 @@ func configInitCommand() *cobra.Command {
 			name := settings.FileName
 			if len(args) > 0 {
 				name = args[0]
+			}
+			if name == stdinName {
+				_, err := io.WriteString(cmd.OutOrStdout(), settings.Template)
+				return err
 			}
 			if err := writeNew(name, settings.Template); err != nil {
 				return err

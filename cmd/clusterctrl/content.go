@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"clusterctrl/internal/image/sample"
 	"clusterctrl/internal/image/settings"
 	"clusterctrl/internal/node"
+	"clusterctrl/internal/tree/recipe"
 	"clusterctrl/internal/tree/rootfs"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -41,7 +43,7 @@ func (f *contentFlags) addFlags(cmd *cobra.Command) {
 	fl.StringVarP(&f.config, "config", "c", "", "read settings from `FILE`")
 	fl.StringVar(&f.sum, "sha256", "", "the SHA-256 that the base must have, in `HEX`")
 	fl.BoolVar(&f.branded, "branded", false, "do now, in each image, what its first boot would do")
-	fl.StringVar(&f.user, "user", "", "`NAME` of the first user")
+	fl.StringVar(&f.user, "user", "", "`NAME` of the first user; with a password alone, it is "+recipe.DefaultUser)
 	fl.StringVar(&f.passwordFile, "password-file", "", "read the user's password from the first line of `FILE`, - for standard input")
 	fl.StringVar(&f.passwordHash, "password-hash", "", "the user's password as a crypt(5) `HASH`")
 	fl.BoolVar(&f.ssh, "ssh", false, "turn the SSH server on")
@@ -216,6 +218,9 @@ func (f contentFlags) settings(cmd *cobra.Command, base string, more override) (
 	if err := s.Check(); err != nil {
 		return s, usageError{err}
 	}
+	if s.User == "" && (s.Password != "" || s.PasswordHash != "") {
+		fmt.Fprintf(cmd.ErrOrStderr(), "warning: the user with this password is %s: see --user\n", recipe.DefaultUser)
+	}
 	if len(s.AuthorizedKeys) > 0 && !s.SSH {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning: authorized keys do nothing while the SSH server is off: see --ssh")
 	}
@@ -242,7 +247,7 @@ func (f contentFlags) override(cmd *cobra.Command, s *settings.Settings, more ov
 	set("locale", func() { s.Locale = f.locale })
 	set("keyboard", func() { s.Keyboard = f.keyboard })
 	if f.passwordFile != "" {
-		line, err := readPassword(cmd, f.passwordFile)
+		line, err := readPassword(cmd, f.passwordFile, "Password: ", "Password again: ")
 		if err != nil {
 			return err
 		}
@@ -261,9 +266,9 @@ func (f contentFlags) override(cmd *cobra.Command, s *settings.Settings, more ov
 // stdinName stands for standard input where a file is named.
 const stdinName = "-"
 
-// readPassword returns the first line of a file, or of standard input. Typed on a
-// terminal, the password is not shown.
-func readPassword(cmd *cobra.Command, file string) (string, error) {
+// readPassword returns the first line of a file, or of standard input. On a terminal, it
+// is typed as often as there are prompts.
+func readPassword(cmd *cobra.Command, file string, prompts ...string) (string, error) {
 	if file != stdinName {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -272,13 +277,7 @@ func readPassword(cmd *cobra.Command, file string) (string, error) {
 		return firstLine(file, text)
 	}
 	if stdin, ok := cmd.InOrStdin().(*os.File); ok && term.IsTerminal(int(stdin.Fd())) {
-		fmt.Fprint(cmd.ErrOrStderr(), "Password: ")
-		text, err := term.ReadPassword(int(stdin.Fd()))
-		fmt.Fprintln(cmd.ErrOrStderr())
-		if err != nil {
-			return "", err
-		}
-		return firstLine("standard input", text)
+		return askPassword(cmd, stdin, prompts)
 	}
 	const most = 4096 // bytes, of a line
 	text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), most))
@@ -286,6 +285,54 @@ func readPassword(cmd *cobra.Command, file string) (string, error) {
 		return "", err
 	}
 	return firstLine("standard input", text)
+}
+
+// askPassword has a password typed on a terminal, which does not show it, once for each
+// prompt.
+func askPassword(cmd *cobra.Command, terminal *os.File, prompts []string) (string, error) {
+	var password string
+	for i, prompt := range prompts {
+		fmt.Fprint(cmd.ErrOrStderr(), prompt)
+		text, err := readHidden(cmd.Context(), terminal)
+		fmt.Fprintln(cmd.ErrOrStderr())
+		if err != nil {
+			return "", err
+		}
+		line, err := firstLine("standard input", text)
+		if err != nil {
+			return "", err
+		}
+		if i > 0 && line != password {
+			return "", errors.New("the two passwords differ: nothing was done")
+		}
+		password = line
+	}
+	return password, nil
+}
+
+// readHidden reads a line from a terminal, which does not show it. Where ctx ends before
+// the line does, the terminal is as it was.
+func readHidden(ctx context.Context, terminal *os.File) ([]byte, error) {
+	fd := int(terminal.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return nil, err
+	}
+	type line struct {
+		text []byte
+		err  error
+	}
+	typed := make(chan line, 1)
+	go func() {
+		text, err := term.ReadPassword(fd)
+		typed <- line{text, err}
+	}()
+	select {
+	case l := <-typed:
+		return l.text, l.err
+	case <-ctx.Done():
+		return nil, errors.Join(ctx.Err(), term.Restore(fd, before))
+	}
 }
 
 func firstLine(file string, text []byte) (string, error) {
@@ -303,10 +350,16 @@ func readKeys(file string) ([]string, error) {
 		return nil, err
 	}
 	var keys []string
+	number := 0
 	for line := range strings.Lines(string(text)) {
-		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-			keys = append(keys, line)
+		number++
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
 		}
+		if !settings.IsKey(line) {
+			return nil, fmt.Errorf("%s: line %d: want a public key, such as \"ssh-ed25519 AAAA... name\"", file, number)
+		}
+		keys = append(keys, line)
 	}
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("%s: no keys: want lines such as \"ssh-ed25519 AAAA... name\"", file)

@@ -42,6 +42,12 @@ func diskCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var disks disk.Dir
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if disks.Path != node.Disks || cmd.Name() == "disk" {
+			return nil
+		}
+		return onController(cmd)
+	}
 	cmd.PersistentFlags().StringVar(&disks.Path, "dir", node.Disks, "the disks are in `DIR`")
 	cmd.AddCommand(diskAddCommand(&disks), diskListCommand(&disks), diskResetCommand(&disks),
 		diskExportCommand(&disks), diskRemoveCommand(&disks), diskServeCommand(&disks))

@@ -53,7 +53,7 @@ func (f flashFlags) runNext(cmd *cobra.Command, image string, words []string) er
 		err := s.role(role, i == len(roles)-1)
 		if errors.Is(err, errBetween) {
 			s.say("to go on with %v, run the same command again", role)
-			return nil
+			return errInterrupted
 		}
 		if err != nil {
 			return err
@@ -133,7 +133,7 @@ func (s *series) role(role node.Role, last bool) error {
 	}
 }
 
-// between takes an interrupt between two cards for success.
+// between tells an interrupt between two cards from other errors.
 func (s *series) between(err error) error {
 	if s.cmd.Context().Err() != nil {
 		return errBetween

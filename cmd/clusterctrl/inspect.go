@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -29,21 +30,28 @@ func inspectCommand() *cobra.Command {
 		Example: inspectExample,
 		Args:    arguments(1, math.MaxInt, "IMAGE, one or more"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for i, image := range args {
+			var failed error // of one image, or of several; the others are shown
+			shown := 0
+			for _, image := range args {
 				report, err := inspect(cmd, image)
-				if err != nil {
+				if cmd.Context().Err() != nil {
 					return err
+				}
+				if err != nil {
+					failed = errors.Join(failed, err)
+					continue
 				}
 				if asJSON {
 					err = writeJSON(cmd.OutOrStdout(), report)
 				} else {
-					err = printReport(cmd.OutOrStdout(), report, i > 0, verbose)
+					err = printReport(cmd.OutOrStdout(), report, shown > 0, verbose)
 				}
 				if err != nil {
 					return err
 				}
+				shown++
 			}
-			return nil
+			return failed
 		},
 	}
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show partitions, file systems and the kernel command line too")

@@ -194,7 +194,7 @@ func (f remoteFlags) each(cmd *cobra.Command, words []string, r remote) error {
 }
 
 // errNoSSH says what a refused connection means on a node.
-var errNoSSH = errors.New("its SSH server is off: build with --ssh, or log in by \"clusterctrl console\" and run \"sudo systemctl enable --now ssh\"")
+var errNoSSH = errors.New("its SSH server is off, or the node is still starting: try again in a minute, build with --ssh, or log in by \"clusterctrl console\" and run \"sudo systemctl enable --now ssh\"")
 
 // errNoKey says what to do where a node wants a password.
 var errNoKey = errors.New("it has no key of yours: run \"clusterctrl authorize\" for the same nodes and user")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +80,7 @@ func serveCommand() *cobra.Command {
 }
 
 func runServe(cmd *cobra.Command, f serveFlags, image string) error {
-	if err := named(cmd, "listen", "compress", "manifest"); err != nil {
+	if err := named(cmd, "listen", "compress", "manifest", "only"); err != nil {
 		return err
 	}
 	if ext := filepath.Ext(f.manifest); ext != filepath.Ext(serve.ManifestName) && ext != ".json" {
@@ -173,6 +174,9 @@ func (f serveFlags) keepManifest(cmd *cobra.Command, ctx context.Context, site *
 	if err != nil {
 		return err
 	}
+	if _, err := os.Stat(f.manifest); err == nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "note: replaces %s; if another serve runs here, give one of them another --manifest\n", f.manifest)
+	}
 	out, err := diskimage.Create(filepath.Dir(f.manifest), diskimage.Replace, filepath.Base(f.manifest))
 	if err != nil {
 		return err
@@ -186,10 +190,16 @@ func (f serveFlags) keepManifest(cmd *cobra.Command, ctx context.Context, site *
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "for Raspberry Pi Imager: open %s, or rpi-imager --repo %s/%s\n", f.manifest, address, serve.ManifestName)
 	<-ctx.Done()
-	if err := os.Remove(f.manifest); !errors.Is(err, fs.ErrNotExist) { // the user may have removed it
-		return err
+	return removeOwn(f.manifest, text)
+}
+
+// removeOwn removes a file unless it was removed before, or is another server's by now.
+func removeOwn(file string, text []byte) error {
+	now, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(now, text) {
+		return nil
 	}
-	return nil
+	return errors.Join(err, os.Remove(file))
 }
 
 func (f serveFlags) roles(cmd *cobra.Command) ([]node.Role, error) {

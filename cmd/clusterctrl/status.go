@@ -26,7 +26,7 @@ unplugged from now on. Boards do not tell when a node is switched; status asks t
 every five seconds.
 
 The exit status is 1 if a board did not answer. On a machine that is no controller,
-status does nothing, and the exit status is 0.`
+status shows no nodes, and the exit status is 0.`
 
 func statusCommand() *cobra.Command {
 	var asJSON, watch bool
@@ -39,6 +39,10 @@ func statusCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if watch {
 				return watchNodes(cmd, asJSON)
+			}
+			if _, err := findController(); asJSON && errors.As(err, new(noController)) {
+				fmt.Fprintln(cmd.ErrOrStderr(), "clusterctrl:", err)
+				return writeJSON(cmd.OutOrStdout(), status{Nodes: []cluster.Node{}, Boards: []power.Report{}})
 			}
 			return withBoards(cmd, false, func(c *controller) error { return c.status(cmd, asJSON) })
 		},

@@ -134,7 +134,8 @@ func usbbootRemoveCommand() *cobra.Command {
 
 const usbbootInitHelp = `Init gives the root of node N its name, addresses and identity anew, such as after its
 directory was copied from another node's, and makes the links to the boot files. It
-changes nothing where all is as it should be. No program of that root runs.
+changes nothing where all is as it should be. No program of that root runs. On a machine
+that is no controller, it does nothing, and the exit status is 0.
 
 Its old names are usbboot-init N and reconfig-usbboot N.`
 
@@ -150,6 +151,9 @@ func usbbootInitCommand() *cobra.Command {
 			id, err := node.ParseID("p" + strings.TrimPrefix(args[0], "p"))
 			if err != nil {
 				return usageError{err}
+			}
+			if c, err := thisController(cmd); c == nil || err != nil {
+				return err // scripts run its old names on any machine
 			}
 			return onRoots(cmd, func(c *controller) error { return c.brandRoot(cmd, id, force) })
 		},
@@ -209,8 +213,11 @@ func usbbootInitramfsCommand() *cobra.Command {
 
 // onRoots does something with the roots of nodes without cards, as root, on a controller.
 func onRoots(cmd *cobra.Command, do func(*controller) error) error {
-	c, err := thisController(cmd)
-	if c == nil || err != nil {
+	if err := onController(cmd); err != nil {
+		return err
+	}
+	c, err := findController()
+	if err != nil {
 		return err
 	}
 	if os.Geteuid() != 0 {

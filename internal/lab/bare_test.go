@@ -45,6 +45,7 @@ func bootFiles(t *testing.T, commandLine string) map[string]string {
 // TestBare has a node without a card start from what the controller gives it, and be
 // what its kernel makes of it on the same cable then.
 func TestBare(t *testing.T) {
+	moreMachines(t)
 	const id node.ID = 5
 	line := fmt.Sprintf("console=serial0,115200 root=/dev/nfs nfsroot=%v:%s rw ip=%v:%[1]v::255.255.255.0:%[4]v:%s:static",
 		node.ControllerNFSAddr, id.NFSRoot(), id.NFSAddr(), id, node.NFSLink)
@@ -105,6 +106,7 @@ func TestBare(t *testing.T) {
 // TestBareRestarts gives a node without a card a command line from which its first
 // program learns nothing: it restarts, and asks for its files again.
 func TestBareRestarts(t *testing.T) {
+	moreMachines(t)
 	r := startRig(t, true, bootFiles(t, "quiet"), lab.MemberConfig{Name: "p5", Bare: true})
 	r.hears(t, "cnat: on", "p5: on, without a card")
 	c := r.console(t, "cnat", 1)

@@ -61,16 +61,19 @@ func wait(t *testing.T, b *lab.Boot, want lab.Outcome) {
 // TestRestart boots a program as PID 1 again and again: it restarts, listens
 // until the power is cut, leaves the kernel alone, and switches off.
 func TestRestart(t *testing.T) {
-	for _, tt := range []struct {
+	for i, tt := range []struct {
 		model string
 		arch  labtest.Arch
 		tree  string // empty if QEMU brings it
 	}{
-		{model: "amd64", arch: labtest.AMD64},
 		{model: "arm64", arch: labtest.ARM64},
+		{model: "amd64", arch: labtest.AMD64},
 		{model: "raspi0", arch: labtest.ARMv6, tree: "bcm2835-rpi-zero.dtb"},
 	} {
 		t.Run(tt.model, func(t *testing.T) {
+			if i > 0 {
+				moreMachines(t)
+			}
 			kernel := labtest.NewKernel(t, tt.arch)
 			software := &lab.Software{
 				Kernel:    kernel.Image,

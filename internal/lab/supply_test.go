@@ -230,17 +230,16 @@ func TestHAT(t *testing.T) {
 	r.is(t, "cnat on, p1 off in, p3 off in")
 }
 
-// moreRigs says of a test that it boots another cluster than TestHAT's, which "make
-// test-machines" does.
-func moreRigs(t *testing.T) {
+// moreMachines says of a test that it boots further machines, which "make test-machines" does.
+func moreMachines(t *testing.T) {
 	if testing.Short() {
-		t.Skip("boots more clusters: make test-machines")
+		t.Skip("boots more machines: make test-machines")
 	}
 }
 
 // TestCTRL has a controller write to its ClusterCTRL boards, of which p33 needs two.
 func TestCTRL(t *testing.T) {
-	moreRigs(t)
+	moreMachines(t)
 	r := newRig(t, false, "p2", "p33")
 	r.hears(t, "cnat: on")
 	c := r.console(t, "cnat", 1)
@@ -275,7 +274,7 @@ func TestCTRL(t *testing.T) {
 
 // TestOn has nodes on from the start: their boards say so too.
 func TestOn(t *testing.T) {
-	moreRigs(t)
+	moreMachines(t)
 	for node, read := range map[string][2]string{"p1": {"i2c-1 00", "ff"}, "p5": {"i2c-0 0c", "01"}} {
 		r := newRig(t, true, node)
 		r.hears(t, "cnat: on", node+": on")

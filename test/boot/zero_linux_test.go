@@ -22,6 +22,7 @@ const (
 // TestZero boots a Pi Zero, whose ARMv6 processor runs no later program. The
 // sample has no system, so the boot after the restart ends where one would start.
 func TestZero(t *testing.T) {
+	wholeSystems(t)
 	card := build(t, "sample", "-p7.img", "--nodes", "7", "--no-nat")
 	kernel := labtest.NewKernel(t, labtest.ARMv6)
 	program := labtest.Program(t, labtest.ARMv6, filepath.Join(moduleRoot, "cmd/reconfig-clusterctrl"))

@@ -35,7 +35,7 @@ func (in *Input) Decode(ctx context.Context, files []*os.File, layout Layout, pr
 		return 0, err
 	}
 	if size == 0 || size%sectorSize != 0 {
-		return 0, fmt.Errorf("%s: image of %d bytes; want whole sectors of %d", in.name, size, sectorSize)
+		return 0, fmt.Errorf("%s: image of %d bytes; want whole sectors of %d: it may be cut short", in.name, size, sectorSize)
 	}
 	return size, w.finish(size)
 }

@@ -47,7 +47,7 @@ func OpenSource(ctx context.Context, o Options) (*Source, error) {
 		return nil, errors.Join(err, in.Close())
 	}
 	if s.base.size == 0 || s.base.size%recipe.SectorSize != 0 {
-		return nil, errors.Join(fmt.Errorf("%s: image of %d bytes; want whole sectors of %d", s.name, s.base.size, recipe.SectorSize), s.Close())
+		return nil, errors.Join(fmt.Errorf("%s: image of %d bytes; want whole sectors of %d: it may be cut short", s.name, s.base.size, recipe.SectorSize), s.Close())
 	}
 	s.plain = diskimage.NewLayer(s.base, s.base.size)
 	return s, nil

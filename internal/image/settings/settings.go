@@ -227,6 +227,7 @@ func (s Settings) checks() []check {
 		{"network", s.checkNetwork()},
 		{"wifi-country", s.checkCountry()},
 		{"wifi-ssid", s.checkWifi()},
+		{"wifi-password", s.checkWifiPassword()},
 		{"timezone", checkForm("time zone", s.TimeZone, timeZone, "a name such as Europe/Berlin")},
 		{"locale", checkForm("locale", s.Locale, locale, "a name such as de_DE.UTF-8")},
 		{"keyboard", checkForm("keyboard", s.Keyboard, layout, "a layout such as de, or us,ru")},
@@ -275,10 +276,15 @@ func (s Settings) checkUser() error {
 
 var keyLine = regexp.MustCompile(`^(ssh-|ecdsa-|sk-)[^\s]+ [A-Za-z0-9+/]+=*( .*)?$`)
 
+// IsKey reports whether a line is an SSH public key, as in an authorized_keys file
+// (sshd(8)), without options before it.
+func IsKey(line string) bool { return keyLine.MatchString(line) }
+
+// checkKeys does not repeat what is no key: it may be a password.
 func (s Settings) checkKeys() error {
-	for _, key := range s.AuthorizedKeys {
-		if !keyLine.MatchString(key) {
-			return fmt.Errorf("authorized key %.40q: want a line such as \"ssh-ed25519 AAAA... name\"", key)
+	for i, key := range s.AuthorizedKeys {
+		if !IsKey(key) {
+			return fmt.Errorf("authorized key %d: want a line such as \"ssh-ed25519 AAAA... name\"", i+1)
 		}
 	}
 	return nil
@@ -299,10 +305,15 @@ func (s Settings) checkWifi() error {
 		return nil
 	case s.WifiSSID == "" || len(s.WifiSSID) > 32: // bytes, IEEE 802.11
 		return fmt.Errorf("Wi-Fi network %q: want a name of 1 to 32 bytes", s.WifiSSID)
-	case len(s.WifiPassword) < 8 || len(s.WifiPassword) > 63: // bytes, WPA2
-		return errors.New("Wi-Fi password: want 8 to 63 characters")
 	case s.WifiCountry == "":
 		return errors.New("Wi-Fi stays off without a country: want wifi-country too, such as DE")
+	}
+	return nil
+}
+
+func (s Settings) checkWifiPassword() error {
+	if s.WifiSSID != "" && (len(s.WifiPassword) < 8 || len(s.WifiPassword) > 63) { // bytes, WPA2
+		return errors.New("Wi-Fi password: want 8 to 63 characters")
 	}
 	return nil
 }
