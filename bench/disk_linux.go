@@ -101,9 +101,14 @@ type local struct{ net.Listener }
 
 func (l local) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	return localConn{conn}, err
+	if err != nil {
+		return nil, err
+	}
+	return localConn{conn.(*net.UnixConn)}, nil
 }
 
-type localConn struct{ net.Conn }
+// A localConn keeps the connection's type, by which a reply's header and data are sent in
+// one system call, as over TCP.
+type localConn struct{ *net.UnixConn }
 
 func (localConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: benched.NFSAddr().AsSlice()} }

@@ -39,7 +39,7 @@ func authorizeCommand() *cobra.Command {
 			if err := f.check(); err != nil {
 				return err
 			}
-			if err := onController(cmd); err != nil {
+			if _, err := onController(cmd); err != nil {
 				return err
 			}
 			home, err := os.UserHomeDir()

@@ -24,7 +24,7 @@ func clockCommand() *cobra.Command {
 		Example: "  clusterctrl run all -- timedatectl timesync-status",
 		Args:    exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := onController(cmd); err != nil {
+			if _, err := onController(cmd); err != nil {
 				return err
 			}
 			conn, err := clock.Listen(cmd.Context(), netip.AddrPortFrom(node.ControllerAddr, clock.Port))

@@ -37,7 +37,7 @@ func consoleCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			if err := onController(cmd); err != nil {
+			if _, err := onController(cmd); err != nil {
 				return err
 			}
 			return runConsole(cmd, id)

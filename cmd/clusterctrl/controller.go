@@ -63,13 +63,14 @@ func thisController(cmd *cobra.Command) (*controller, error) {
 	return c, err
 }
 
-// onController refuses to go on on a machine that is no controller, where no node is.
-func onController(cmd *cobra.Command) error {
-	_, err := findController()
+// onController returns the controller that this machine is. It refuses to go on on
+// another machine, where no node is.
+func onController(cmd *cobra.Command) (*controller, error) {
+	c, err := findController()
 	if errors.As(err, new(noController)) {
-		return fmt.Errorf("%s works on a controller alone; %w", cmd.Name(), err)
+		return nil, fmt.Errorf("%s works on a controller alone; %w", cmd.Name(), err)
 	}
-	return err
+	return c, err
 }
 
 // open finds the boards, which are to be closed.

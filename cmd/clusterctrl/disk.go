@@ -46,7 +46,8 @@ func diskCommand() *cobra.Command {
 		if disks.Path != node.Disks || cmd.Name() == "disk" {
 			return nil
 		}
-		return onController(cmd)
+		_, err := onController(cmd)
+		return err
 	}
 	cmd.PersistentFlags().StringVar(&disks.Path, "dir", node.Disks, "the disks are in `DIR`")
 	cmd.AddCommand(diskAddCommand(&disks), diskListCommand(&disks), diskResetCommand(&disks),

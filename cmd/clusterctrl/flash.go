@@ -41,9 +41,9 @@ in use; it shows each disk and asks. --list shows all disks.
 IMAGE is what "build" takes. It is unpacked into a temporary file first (in TMPDIR
 or /var/tmp); no card is touched before all of IMAGE was unpacked without errors.
 
-Exit status: 0, 1 if a card is not good or something else went wrong, 130 if Ctrl-C
-ended it before all cards were written, also between two cards, 2 if the
-command line is wrong.`
+Exit status: 0, 1 if a card is not good or something else went wrong, 2 if the
+command line is wrong, 130 if Ctrl-C ended it before all cards were written, also
+between two cards.`
 
 const flashExample = `  # the cards that flash could write to
   clusterctrl flash --list

@@ -150,7 +150,7 @@ func (f remoteFlags) each(cmd *cobra.Command, words []string, r remote) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	if err := onController(cmd); err != nil {
+	if _, err := onController(cmd); err != nil {
 		return err
 	}
 	ids, err := node.ParseSet(words, pluggedNodes())

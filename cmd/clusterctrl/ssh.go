@@ -44,7 +44,7 @@ func sshCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			if err := onController(cmd); err != nil {
+			if _, err := onController(cmd); err != nil {
 				return err
 			}
 			return runSSH(cmd.Context(), id, sshArgs(id, user, args[1:]))

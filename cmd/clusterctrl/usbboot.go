@@ -213,10 +213,7 @@ func usbbootInitramfsCommand() *cobra.Command {
 
 // onRoots does something with the roots of nodes without cards, as root, on a controller.
 func onRoots(cmd *cobra.Command, do func(*controller) error) error {
-	if err := onController(cmd); err != nil {
-		return err
-	}
-	c, err := findController()
+	c, err := onController(cmd)
 	if err != nil {
 		return err
 	}
