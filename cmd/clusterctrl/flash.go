@@ -172,6 +172,11 @@ func checkTogether(targets []cardTarget) error {
 
 // run writes cards at the same time.
 func (f flashFlags) run(cmd *cobra.Command, image string, words []string) error {
+	if f.file {
+		if err := refuseSettings(cmd, []string{"max-size", "any-disk", "discard"}, "with --file, no disk is written to"); err != nil {
+			return err
+		}
+	}
 	targets, err := parseTargets(words, f.file)
 	if err != nil {
 		return err

@@ -36,6 +36,9 @@ func ParseSet(words []string, all []ID) ([]ID, error) {
 // parseRange parses a node or a range of nodes.
 func parseRange(s string) ([]ID, error) {
 	from, to, isRange := strings.Cut(s, "-")
+	if isRange && (from == "" || to == "") {
+		return nil, fmt.Errorf("nodes %q: want a range such as p1-p4", s)
+	}
 	first, err := ParseID(from)
 	if err != nil || !isRange {
 		return []ID{first}, err

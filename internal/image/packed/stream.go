@@ -5,7 +5,7 @@ import (
 	"context"
 	"io"
 	"runtime"
-	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -17,7 +17,8 @@ type Stream struct {
 	ctx   context.Context
 	group *errgroup.Group
 	queue chan chan []byte // in the order of the file
-	open  []byte           // what is not a piece yet
+	open  []byte           // what is not a piece yet, with room for one
+	rooms sync.Pool        // of such, that are free
 	err   error            // of a piece that was not taken
 }
 
@@ -41,8 +42,11 @@ func (f Format) streamPacker() packer {
 // Write implements [io.Writer].
 func (s *Stream) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
+		if s.open == nil {
+			s.open = s.room()
+		}
 		n := min(len(rest), s.pieceSize()-len(s.open))
-		s.open, rest = append(slices.Grow(s.open, s.pieceSize()-len(s.open)), rest[:n]...), rest[n:]
+		s.open, rest = append(s.open, rest[:n]...), rest[n:]
 		if len(s.open) == s.pieceSize() {
 			if err := s.cut(); err != nil {
 				return 0, err
@@ -50,6 +54,14 @@ func (s *Stream) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// room returns an empty slice with room for a piece.
+func (s *Stream) room() []byte {
+	if free, ok := s.rooms.Get().(*[]byte); ok {
+		return (*free)[:0]
+	}
+	return make([]byte, 0, s.pieceSize())
 }
 
 // cut has what was written be the next piece.
@@ -64,6 +76,7 @@ func (s *Stream) cut() error {
 	}
 	s.group.Go(func() error {
 		piece, err := s.pack(contents)
+		s.rooms.Put(&contents)
 		done <- piece
 		return err
 	})

@@ -29,7 +29,8 @@ func zstdPackerOf(level zstd.EncoderLevel) zstdPacker {
 }
 
 func (p zstdPacker) pack(contents []byte) ([]byte, error) {
-	return p.encoder.EncodeAll(contents, nil), nil
+	// Room for all but what is random: the encoder copies what it has whenever it needs more.
+	return p.encoder.EncodeAll(contents, make([]byte, 0, len(contents)/2)), nil
 }
 
 // store returns a frame with its size and checksum and one block, the last, which
