@@ -121,8 +121,8 @@ TEST := go test -tags payload -timeout 6h
 
 test-boot: base-bookworm kernel-arm64
 	$(TEST) -short ./test/boot
-test-packages:
-	$(TEST) -short $$(go list ./... | grep -v '/test/boot$$')
+test-packages: # three at once on two cores: many wait for machines that they boot
+	$(TEST) -short -p $$(($$(nproc) + 1)) $$(go list ./... | grep -v '/test/boot$$')
 
 # What tests boot, made or fetched where it is not there yet.
 base-%:

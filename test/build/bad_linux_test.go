@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -177,6 +178,9 @@ func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	r := releases[0]
 	image := publish(t, r, base.Path(t, r.name))
+	hangUp := make(chan os.Signal, 1)
+	signal.Notify(hangUp, unix.SIGHUP) // the program would ignore it if nohup(1) started this test
+	defer signal.Stop(hangUp)
 	for part, signal := range map[string]unix.Signal{"unpack": unix.SIGHUP, "checksums": unix.SIGINT} {
 		t.Run(part, func(t *testing.T) {
 			dir := t.TempDir()

@@ -272,7 +272,7 @@ func next(t *testing.T) {
 	if err := f.Process.Signal(unix.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	if results, message := f.end(t); len(results) > 0 || message != "" {
+	if results, message := f.end(t); len(results) > 0 || message != "clusterctrl: interrupted" {
 		t.Errorf("the end between two cards: %v, %q", results, message)
 	}
 
