@@ -18,7 +18,7 @@ type Stream struct {
 	group *errgroup.Group
 	queue chan chan []byte // in the order of the file
 	open  []byte           // what is not a piece yet, with room for one
-	rooms sync.Pool        // of such, that are free
+	rooms sync.Pool        // of *[]byte, each with room for a piece
 	err   error            // of a piece that was not taken
 }
 

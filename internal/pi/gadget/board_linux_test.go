@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -102,11 +101,8 @@ func others(t *testing.T) {
 // trigger has udev look at everything again.
 func trigger(t *testing.T, action string) {
 	t.Helper()
-	for _, command := range []string{"trigger --type=all --action=" + action, "settle"} {
-		if out, err := exec.Command("/"+udevadm, strings.Fields(command)...).CombinedOutput(); err != nil {
-			t.Fatalf("udevadm %s: %v\n%s", command, err, out)
-		}
-	}
+	runUdevadm(t, "trigger --type=all --action="+action)
+	runUdevadm(t, "settle")
 }
 
 // wantBoards wants these boards to work, and no trace of others.

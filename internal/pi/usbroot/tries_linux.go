@@ -41,7 +41,10 @@ func insist(tell func(format string, values ...any), try func() error) error {
 // Linux's usbnet, at the controller's end, can miss "the cable is connected" while it
 // still handles "it is not" (drivers/net/usb/usbnet.c, EVENT_LINK_CHANGE): it then takes
 // nothing from the cable for ever. The node can only say both once more.
-type silentLink int
+type silentLink struct {
+	unanswered int
+	told       bool // that the link goes off and on
+}
 
 // silentTries is how many tries in a row without an answer have the link switched off and on.
 const silentTries = 2
@@ -50,14 +53,17 @@ const silentTries = 2
 func (l *silentLink) failed(tell func(format string, values ...any), err error) {
 	var timed net.Error
 	if !errors.Is(err, unix.EHOSTUNREACH) && !(errors.As(err, &timed) && timed.Timeout()) {
-		*l = 0
+		l.unanswered = 0
 		return
 	}
-	if *l++; *l < silentTries {
+	if l.unanswered++; l.unanswered < silentTries {
 		return
 	}
-	*l = 0
-	tell("no answer %d times: %s goes off and on", silentTries, node.GadgetLink)
+	l.unanswered = 0
+	if !l.told { // the controller may be off for a night
+		tell("no answer %d times: %s goes off and on, again and again", silentTries, node.GadgetLink)
+		l.told = true
+	}
 	if err := switchOffAndOn(); err != nil {
 		tell("%v", err)
 	}
