@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"clusterctrl/internal/image/diskimage"
@@ -208,7 +209,13 @@ func runBuild(cmd *cobra.Command, f buildFlags, base string) error {
 		return explain(err)
 	}
 	show.Wait()
-	return printResult(cmd, result, f)
+	if err := printResult(cmd, result, f); err != nil {
+		return err
+	}
+	if base == sampleBase {
+		say(cmd, "\nThis is the sample: its images show what changes, and do not boot.")
+	}
+	return nil
 }
 
 // onlyRoles are the roles that --only names, none if it is not given.
@@ -268,18 +275,20 @@ func (f buildFlags) archive() (nfsroot.Format, error) {
 	return format, nil
 }
 
-// named refuses an empty name of a file, mostly a variable that the user forgot to
-// set, where the flag would do nothing then.
+// named refuses an empty value, mostly a variable that the user forgot to set, where the
+// flag would do nothing then.
 func named(cmd *cobra.Command, flags ...string) error {
 	for _, name := range flags {
 		f := cmd.Flag(name)
 		list, isList := f.Value.(pflag.SliceValue)
-		if f.Changed && (f.Value.String() == "" || isList && len(list.GetSlice()) == 0) {
-			return usagef("--%s is empty: want a name", name)
+		if f.Changed && (f.Value.String() == "" || isList && !slices.ContainsFunc(list.GetSlice(), isNotEmpty)) {
+			return usagef("--%s is empty: want a value", name)
 		}
 	}
 	return nil
 }
+
+func isNotEmpty(s string) bool { return s != "" }
 
 // explain adds to an error which flags help.
 func explain(err error) error {

@@ -37,7 +37,7 @@ func configInitCommand() *cobra.Command {
 		Use:     "init [FILE]",
 		Short:   "Write a settings file with all settings explained",
 		Long:    configInitHelp,
-		Example: "  clusterctrl config init\n  clusterctrl config init images/clusterctrl.toml",
+		Example: "  clusterctrl config init\n  clusterctrl config init classroom.toml",
 		Args:    arguments(0, 1, "FILE, or none for "+settings.FileName),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := settings.FileName

@@ -80,7 +80,8 @@ type override func(s *settings.Settings, set func(flag string, assign func()))
 
 // options returns what the flags say of images of base, which the caller closes.
 func (f contentFlags) options(cmd *cobra.Command, base string, more override) (o provision.Options, closeBase func() error, err error) {
-	if err := named(cmd, "config", "password-file", "gadget"); err != nil {
+	if err := named(cmd, "config", "user", "password-file", "password-hash", "authorized-keys",
+		"gadget", "network", "wifi-country", "timezone", "locale", "keyboard"); err != nil {
 		return o, nil, err
 	}
 	if f.passwordFile != "" && cmd.Flags().Changed("password-hash") {

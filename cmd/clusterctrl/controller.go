@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 
 	"clusterctrl/internal/controller/cluster"
 	"clusterctrl/internal/controller/power"
@@ -68,7 +69,8 @@ func thisController(cmd *cobra.Command) (*controller, error) {
 func onController(cmd *cobra.Command) (*controller, error) {
 	c, err := findController()
 	if errors.As(err, new(noController)) {
-		return nil, fmt.Errorf("%s works on a controller alone; %w", cmd.Name(), err)
+		_, verb, _ := strings.Cut(cmd.CommandPath(), " ")
+		return nil, fmt.Errorf("%s works on a controller alone; %w", verb, err)
 	}
 	return c, err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"clusterctrl/internal/node"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -61,7 +62,7 @@ func nodesFlagError(cmd *cobra.Command, err error) error {
 
 // makesNoImages says to those who want more images what to type.
 func makesNoImages(image string) error {
-	if image == "" {
+	if _, err := node.ParseSet([]string{image}, nil); err == nil || image == "" {
 		image = "IMAGE"
 	}
 	return usagef("nodes lists what is plugged in: for images of more nodes, type \"clusterctrl build %s --only p5,p6\"", image)
