@@ -39,8 +39,8 @@ func insist(tell func(format string, values ...any), try func() error) error {
 // A silentLink counts the tries in a row that the controller has left unanswered.
 //
 // Linux's usbnet, at the controller's end, can miss "the cable is connected" while it
-// still handles "it is not" (drivers/net/usb/usbnet.c, EVENT_LINK_CHANGE): it then takes
-// nothing from the cable for ever. The node can only say both once more.
+// still handles "it is not" (drivers/net/usb/usbnet.c, EVENT_LINK_CHANGE). It then takes
+// nothing from the cable until the node says both once more.
 type silentLink struct {
 	unanswered int
 	told       bool // that the link goes off and on
